@@ -1,0 +1,18 @@
+import pytest
+
+CONF = 1e-4  # random weights score low; some boxes must be left
+
+
+@pytest.fixture(scope="session")
+def small_detector(tmp_path_factory):
+    """(ONNX file, artifact): YOLOv5n of 64 x 64 pixels, three classes, random weights; bgr8 frames of 80 x 48."""
+    import onnx  # here: the tests for TVM builds with Relay run without it
+
+    import tvm_zerocopy as tz
+    from tvm_zerocopy import models
+
+    folder = tmp_path_factory.mktemp("small_detector")
+    onnx.save(models.build("yolov5n", size=64, classes=3), str(folder / "small.onnx"))
+    engine = tz.compile(str(folder / "small.onnx"), frame=tz.Frame("bgr8", 48, 80), postprocess=tz.Nms(conf=CONF))
+    engine.export(str(folder / "small.so"))
+    return str(folder / "small.onnx"), str(folder / "small.so")

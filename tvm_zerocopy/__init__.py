@@ -1,0 +1,42 @@
+"""Real-time object detection with no copy between camera and boxes, compiled by Apache TVM.
+
+The public names load on first use: specs need neither TVM nor numpy.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it
+_HOMES = {
+    "Frame": "specs",
+    "Preprocess": "specs",
+    "Nms": "specs",
+    "compile": "compiler",
+    "load": "artifact",
+    "Engine": "engine",
+    "BoundEngine": "engine",
+    "Detections": "detections",
+    "ExternalBuffer": "buffers",
+    "FrameRing": "buffers",
+    "ZeroCopyError": "errors",
+}
+
+# what only builds with Relax can do
+_NEED_RELAX = ("compile", "load", "Engine", "BoundEngine")
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _NEED_RELAX:
+        importlib.import_module(f"{__name__}.ir_build").require("relax", f"{__name__}.{name}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *_HOMES])
