@@ -1,0 +1,1 @@
+"""Recognition of detection heads, and the kernels of decode and non-maximum suppression."""

@@ -1,0 +1,6 @@
+"""Colour conversion, resize, padding and normalization as one kernel."""
+
+from .kernel import KERNEL_ATTR, STRIDED_ATTR, preprocess_kernel
+from .tensors import FrameTensors, frame_tensors
+
+__all__ = ["KERNEL_ATTR", "STRIDED_ATTR", "FrameTensors", "frame_tensors", "preprocess_kernel"]

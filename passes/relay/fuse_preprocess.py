@@ -1,0 +1,112 @@
+"""``main`` takes the camera's uint8 frame; colour, resize, padding and normalization become one kernel in front."""
+
+import dataclasses
+
+import tvm
+from tvm import relay, tir
+
+from tvm_zerocopy.errors import ModelError, SpecError, UnsupportedError
+from tvm_zerocopy.specs import Frame, Preprocess
+
+from ..preprocess_kernel import frame_tensors, preprocess_kernel
+from .tir_operator import call_kernel
+
+
+@tvm.transform.module_pass(opt_level=0, name="FusePreprocess")
+class FusePreprocess:
+    """Replace ``main``'s image parameter by the frame's tensors and one operator that makes the image of them.
+
+    The twin of ``tvm_zerocopy.passes.fuse_preprocess.FusePreprocess``: the same parameters, attributes and errors, and
+    the same kernel. Relay's programs take dense tensors of fixed sizes, so the frame's size must be known and its rows
+    may not be padded.
+
+    Parameters
+    ----------
+    frame : Frame
+    preprocess : Preprocess
+
+    Raises
+    ------
+    ModelError
+        If ``main`` has no float image parameter, or the pass has run before.
+    SpecError
+        If the layout or the batch is not the model's.
+    UnsupportedError
+        If the frame has no fixed size, or padded rows.
+
+    Examples
+    --------
+    >>> mod = FusePreprocess(Frame("nv12", 1080, 1920), Preprocess())(mod)
+    >>> lib = relay.build(mod, "llvm", params=params)
+    """
+
+    def __init__(self, frame: Frame, preprocess: Preprocess):
+        if frame.dynamic:
+            raise UnsupportedError(
+                "a Relay program takes frames of one size: give Frame its height and width (any size needs Relax)"
+            )
+        if frame.pitch not in (None, frame.row_bytes(frame.width)):
+            raise UnsupportedError(
+                f"a Relay program takes dense rows: Frame pitch is {frame.pitch}, a row has "
+                f"{frame.row_bytes(frame.width)} bytes (padded rows need Relax)"
+            )
+        self.frame, self.preprocess = frame, preprocess
+
+    def transform_module(self, mod: tvm.IRModule, _ctx) -> tvm.IRModule:
+        mod = relay.transform.InferType()(mod)
+        main = mod["main"]
+        if main.attrs and "tz.frame" in main.attrs:
+            raise ModelError("main takes camera frames already; FusePreprocess can run only once")
+        position = _image_position(main)
+        image = main.params[position]
+        size = self._image_size(image)
+
+        tensors = frame_tensors(self.frame)
+        inputs = [relay.var(n, shape=[int(v) for v in s], dtype="uint8") for n, s in zip(tensors.names, tensors.shapes)]
+        kernel = scheduled_kernel(self.frame, self.preprocess, *size, image.checked_type.dtype)
+        made = call_kernel("tz.preprocess", kernel, inputs)
+        params = [*main.params[:position], *inputs, *main.params[position + 1 :]]
+        body = relay.bind(main.body, {image: made})
+        function = relay.Function(params, body, None, main.type_params, main.attrs)
+        function = function.with_attr("tz.frame", self.frame.to_json())
+        function = function.with_attr("tz.preprocess", self.preprocess.to_json())
+        result = tvm.IRModule(mod.functions, mod.type_definitions)
+        result["main"] = function
+        return relay.transform.InferType()(result)
+
+    def _image_size(self, image):
+        """(height, width) of the model's image."""
+        shape = [int(side) for side in image.checked_type.shape]
+        layout = self.preprocess.layout
+        if shape[layout.index("C")] != 3:
+            other = "NHWC" if layout == "NCHW" else "NCHW"
+            raise SpecError(
+                f"preprocess layout is {layout}, but the model's input has shape {tuple(shape)}; use {other}"
+            )
+        if shape[0] != self.frame.batch:
+            raise SpecError(f"frame batch is {self.frame.batch}, but the model's input has {shape[0]}: {tuple(shape)}")
+        return shape[layout.index("H")], shape[layout.index("W")]
+
+
+def scheduled_kernel(frame: Frame, preprocess: Preprocess, height: int, width: int, dtype: str) -> tir.PrimFunc:
+    """The preprocess kernel, scheduled for the CPU: rows in parallel, a tile's arithmetic as vectors."""
+    kernel = preprocess_kernel(dataclasses.replace(frame, pitch=None), preprocess, height, width, dtype)
+    schedule = tir.Schedule(kernel)
+    batch, row, _, pixel = schedule.get_loops(schedule.get_block("pixel"))
+    schedule.parallel(schedule.fuse(batch, row))
+    schedule.vectorize(pixel)
+    return schedule.mod["main"]
+
+
+def _image_position(main: relay.Function) -> int:
+    """Which parameter is the image."""
+    for position, param in enumerate(main.params):
+        ty = param.checked_type
+        if not isinstance(ty, relay.TensorType) or not ty.dtype.startswith(("float", "bfloat")) or len(ty.shape) != 4:
+            continue
+        if not all(isinstance(side, tir.IntImm) for side in ty.shape):
+            raise ModelError(f"the model's input {param.name_hint} has sizes that are not fixed: {ty.shape}; fix them")
+        if 3 in (int(ty.shape[1]), int(ty.shape[3])):
+            return position
+    found = ", ".join(f"{p.name_hint}: {p.checked_type}" for p in main.params)
+    raise ModelError(f"main has no float image of 3 channels, (batch, 3, height, width) or NHWC, among ({found})")
