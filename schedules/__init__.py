@@ -1,0 +1,1 @@
+"""How a kernel runs on a target: one operator family a file, cpu/ and cuda/."""

@@ -1,0 +1,25 @@
+"""CPU schedule rules; ``rules()`` is the one list, first match wins."""
+
+from __future__ import annotations
+
+from .conv2d import Conv2dNCHWc
+from .fallback import Fallback
+from .machine import Machine, machine_of
+from .preprocess import Preprocess
+from .winograd import WinogradConv2dNCHWc
+
+
+def rules():
+    """The rules in the order in which they are tried."""
+    return [Preprocess(), WinogradConv2dNCHWc(), Conv2dNCHWc(), Fallback()]
+
+
+__all__ = [
+    "Conv2dNCHWc",
+    "Fallback",
+    "Machine",
+    "Preprocess",
+    "WinogradConv2dNCHWc",
+    "machine_of",
+    "rules",
+]
