@@ -1,0 +1,142 @@
+"""FusePreprocess for Relay: every format and option equal to OpenCV and the reference, as one kernel."""
+
+import numpy as np
+import pytest
+import tvm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opencv_preprocess import opencv_levels, to_bgr
+from preprocess_frames import INPUT, LAYOUTS, OPTIONS, random_frame
+from relay_cases import build, executor, image_model, kernels, program
+from tvm import relay
+
+from tvm_zerocopy.errors import ModelError, SpecError, UnsupportedError
+from tvm_zerocopy.passes.relay import FusePreprocess
+from tvm_zerocopy.reference import preprocess as reference
+from tvm_zerocopy.specs import YUV_420, YUV_422, Frame, Preprocess
+
+NAMES = {1: ("frame",), 2: ("luma", "chroma"), 3: ("luma", "u", "v")}
+
+
+def model(frame, preprocess, size=INPUT, dtype="float32"):
+    shape = (frame.batch, 3, *size) if preprocess.layout == "NCHW" else (frame.batch, *size, 3)
+    return image_model(shape, dtype)
+
+
+def image(run, arrays):
+    """What the program makes of the frame; the model doubled it."""
+    (out,) = run(**dict(zip(NAMES[len(arrays)], arrays)))
+    return out / 2
+
+
+@pytest.mark.parametrize("name, planes", LAYOUTS)
+@settings(max_examples=4, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 2**32 - 1))
+def test_every_format_equals_opencv(name, planes, height, width, seed):
+    height += height % 2 if name in YUV_420 else 0
+    width += width % 2 if name in YUV_420 + YUV_422 else 0
+    frame, preprocess = Frame(name, height, width, planes=planes), Preprocess(scale=1.0)
+    arrays = random_frame(frame, height, width, seed)
+    found = image(program(FusePreprocess(frame, preprocess)(model(frame, preprocess))), arrays)
+    np.testing.assert_array_equal(found, opencv_levels(to_bgr(frame, arrays), preprocess, INPUT))
+
+
+@pytest.mark.parametrize("preprocess", OPTIONS, ids=str)
+@pytest.mark.parametrize(
+    "name, batch, size, height, width",
+    [("bgr8", 1, INPUT, 150, 77), ("nv12", 3, (40, 56), 30, 42), ("gray8", 2, (37, 31), 1, 99)],
+)
+def test_options(preprocess, name, batch, size, height, width):
+    frame = Frame(name, height, width, batch=batch)
+    run = program(FusePreprocess(frame, preprocess)(model(frame, preprocess, size)))
+    for seed in range(3):
+        arrays = random_frame(frame, height, width, seed)
+        expected = reference(arrays, frame, preprocess, size)
+        np.testing.assert_allclose(image(run, arrays), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_preprocessing_is_one_kernel():
+    frame, preprocess = Frame("nv12", 90, 120), Preprocess()
+    library = build(FusePreprocess(frame, preprocess)(model(frame, preprocess)))
+    called = kernels(library)
+    assert len(called) == 2 and "tz_preprocess" in called[0]  # the other one is the model's addition
+    mod = FusePreprocess(frame, preprocess)(model(frame, preprocess))
+    arrays = random_frame(frame, 90, 120)
+    expected = image(executor(library)[1], arrays)
+    np.testing.assert_array_equal(image(program(mod), arrays), expected)
+
+
+def test_virtual_machine():
+    frame, preprocess = Frame("bgr8", 50, 70), Preprocess()
+    mod = FusePreprocess(frame, preprocess)(model(frame, preprocess))
+    with tvm.transform.PassContext(opt_level=3):
+        executable = relay.vm.compile(mod, "llvm -mtriple=x86_64-linux-gnu")
+    (array,) = random_frame(frame, 50, 70)
+    found = tvm.runtime.vm.VirtualMachine(executable, tvm.cpu()).invoke("main", array).numpy() / 2
+    np.testing.assert_array_equal(found, reference(array, frame, preprocess, INPUT))
+
+
+def test_half_precision():
+    frame, preprocess = Frame("bgr8", 50, 70), Preprocess(layout="NHWC")
+    (array,) = random_frame(frame, 50, 70)
+    run = program(FusePreprocess(frame, preprocess)(model(frame, preprocess, dtype="float16")))
+    found = image(run, [array])
+    np.testing.assert_array_equal(found, reference(array, frame, preprocess, INPUT).astype(np.float16))
+
+
+def test_main_takes_the_frame_and_records_the_specs():
+    frame, preprocess = Frame("nv12", 90, 120), Preprocess.yolox()
+    main = FusePreprocess(frame, preprocess)(model(frame, preprocess))["main"]
+    (param,) = main.params
+    assert (param.name_hint, param.checked_type.dtype) == ("frame", "uint8")
+    assert [int(side) for side in param.checked_type.shape] == [135, 120]
+    assert Frame.from_json(str(main.attrs["tz.frame"])) == frame
+    assert Preprocess.from_json(str(main.attrs["tz.preprocess"])) == preprocess
+
+
+def test_other_parameters_stay_in_place():
+    before, images, after = (
+        relay.var("threshold", shape=()),
+        relay.var("images", shape=(1, 3, *INPUT)),
+        relay.var("weights", shape=(8, 3, 3, 3)),
+    )
+    body = relay.multiply(relay.nn.conv2d(images, after, kernel_size=(3, 3), channels=8), before)
+    mod = tvm.IRModule.from_expr(relay.Function([before, images, after], body))
+    main = FusePreprocess(Frame("nv12", 90, 120, planes=True), Preprocess())(mod)["main"]
+    assert [p.name_hint for p in main.params] == ["threshold", "luma", "chroma", "weights"]
+
+
+@pytest.mark.parametrize(
+    "shape, preprocess, frame, error, message",
+    [
+        ((1, 3, None, 96), Preprocess(), Frame("bgr8", 8, 8), ModelError, "not fixed"),
+        ((1, 4, 64, 96), Preprocess(), Frame("bgr8", 8, 8), ModelError, "3 channels.*images"),
+        ((1, 64, 96, 3), Preprocess(), Frame("bgr8", 8, 8), SpecError, "use NHWC"),
+        ((1, 3, 64, 96), Preprocess(layout="NHWC"), Frame("bgr8", 8, 8), SpecError, "use NCHW"),
+        ((2, 3, 64, 96), Preprocess(), Frame("bgr8", 8, 8), SpecError, "batch is 1.*has 2"),
+        ((1, 3, 64, 96), Preprocess(), Frame("bgr8", 8, 8, batch=2), SpecError, "batch is 2.*has 1"),
+    ],
+)
+def test_what_cannot_be(shape, preprocess, frame, error, message):
+    shape = [relay.Any() if side is None else side for side in shape]
+    with pytest.raises(error, match=message):
+        FusePreprocess(frame, preprocess)(image_model(shape))
+
+
+@pytest.mark.parametrize("frame, message", [(Frame(), "one size"), (Frame("bgr8", 8, 8, pitch=32), "dense rows")])
+def test_what_relay_cannot_is_one_clear_line(frame, message):
+    with pytest.raises(UnsupportedError, match=message) as error:
+        FusePreprocess(frame, Preprocess())
+    assert "\n" not in str(error.value)
+
+
+def test_gpu_targets_are_refused():
+    mod = FusePreprocess(Frame("bgr8", 8, 8), Preprocess())(image_model((1, 3, *INPUT)))
+    with pytest.raises(UnsupportedError, match="scheduled for the CPU"):
+        relay.build(mod, tvm.target.Target("cuda -arch=sm_72", host="llvm -mtriple=x86_64-linux-gnu"))
+
+
+def test_only_once():
+    once = FusePreprocess(Frame("bgr8", 8, 8), Preprocess())(image_model((1, 3, *INPUT)))
+    with pytest.raises(ModelError, match="only once"):
+        FusePreprocess(Frame("bgr8", 8, 8), Preprocess())(once)
