@@ -1,0 +1,128 @@
+"""The few CUDA runtime calls that buffers need, through NVIDIA's own bindings, loaded on first use.
+
+``cuda-bindings`` (CUDA 12 and later) offers them as ``cuda.bindings.runtime``; ``cuda-python`` 11.8 (CUDA 11, Python
+3.8: JetPack 5) as ``cuda.cudart``. Both have the same functions, each returning a tuple that starts with the error.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+
+from ..errors import UnsupportedError
+
+MODULES = ("cuda.bindings.runtime", "cuda.cudart")
+NO_BINDINGS = (
+    "CUDA memory needs NVIDIA's Python bindings: pip install 'tvm-zerocopy[cuda]' "
+    "(JetPack 5: pip install 'cuda-python<12')"
+)
+
+
+class CudaRuntime:
+    """Checked calls of one bindings module; every failure is an UnsupportedError naming the call and CUDA's reason."""
+
+    def __init__(self, bindings):
+        self._api = bindings
+        self._concurrent = {}  # device -> may the host touch managed memory while kernels run
+
+    def _call(self, name: str, *arguments):
+        error, *results = getattr(self._api, name)(*arguments)
+        if error != self._api.cudaError_t.cudaSuccess:
+            _, text = self._api.cudaGetErrorString(error)
+            reason = text.decode() if isinstance(text, bytes) else str(text)
+            raise UnsupportedError(f"{name} failed: {reason}; `tvm-zerocopy doctor` shows what this machine can do")
+        return results[0] if results else None
+
+    def _on_device(self, device_id: int, name: str, *arguments) -> int:
+        current = self._call("cudaGetDevice")
+        self._call("cudaSetDevice", device_id)
+        try:
+            return int(self._call(name, *arguments))
+        finally:
+            self._call("cudaSetDevice", current)
+
+    def host_may_touch_managed_while_kernels_run(self, device_id: int) -> bool:
+        """False on Xavier and other Tegra: there managed memory must be attached to the host before it is touched."""
+        if device_id not in self._concurrent:
+            attribute = self._api.cudaDeviceAttr.cudaDevAttrConcurrentManagedAccess
+            self._concurrent[device_id] = bool(self._call("cudaDeviceGetAttribute", attribute, device_id))
+        return self._concurrent[device_id]
+
+    def allocate(self, kind: str, nbytes: int, device_id: int) -> int:
+        """Address of ``nbytes`` new bytes of ``kind`` ("pinned", "mapped", "managed" or "device").
+
+        Raises
+        ------
+        UnsupportedError
+            If CUDA refuses, or mapped memory has another address on the device than on the host.
+        """
+        if kind == "device":
+            return self._on_device(device_id, "cudaMalloc", nbytes)
+        if kind == "managed":
+            # Attached to the host at first, so that a camera can fill it while kernels of another frame run.
+            concurrent = self.host_may_touch_managed_while_kernels_run(device_id)
+            flag = self._api.cudaMemAttachGlobal if concurrent else self._api.cudaMemAttachHost
+            return self._on_device(device_id, "cudaMallocManaged", nbytes, flag)
+        flags = self._api.cudaHostAllocPortable | (self._api.cudaHostAllocMapped if kind == "mapped" else 0)
+        address = self._on_device(device_id, "cudaHostAlloc", nbytes, flags)
+        if kind == "mapped":
+            on_device = int(self._call("cudaHostGetDevicePointer", address, 0))
+            if on_device != address:
+                self.release(kind, address)
+                raise UnsupportedError(
+                    f"mapped memory lies at {address:#x} on the host and {on_device:#x} on the device: this GPU has no "
+                    "unified addressing; use kind='managed'"
+                )
+        return address
+
+    def release(self, kind: str, address: int) -> None:
+        """Give memory made by `allocate` back."""
+        self._call("cudaFree" if kind in ("managed", "device") else "cudaFreeHost", address)
+
+    def is_managed(self, address: int) -> bool:
+        """True if CUDA knows the address as managed memory (shared by host and device)."""
+        attributes = self._call("cudaPointerGetAttributes", address)
+        return attributes.type == self._api.cudaMemoryType.cudaMemoryTypeManaged
+
+    def synchronize(self, stream: int) -> None:
+        """Wait until everything submitted to the stream (0: the default stream) is done."""
+        self._call("cudaStreamSynchronize", stream)
+
+    def attach_to_host(self, address: int, stream: int) -> None:
+        """Managed memory on devices without concurrent access: from the stream to the host; waits for the stream."""
+        self._call("cudaStreamAttachMemAsync", stream, address, 0, self._api.cudaMemAttachHost)
+        self._call("cudaStreamSynchronize", stream)
+
+    def attach_to_stream(self, address: int, stream: int) -> None:
+        """The way back. The default stream knows no private memory, so there it is attached to all streams."""
+        flag = self._api.cudaMemAttachSingle if stream else self._api.cudaMemAttachGlobal
+        self._call("cudaStreamAttachMemAsync", stream, address, 0, flag)
+
+
+@functools.lru_cache(maxsize=None)
+def runtime() -> CudaRuntime:
+    """The machine's CUDA runtime.
+
+    Raises
+    ------
+    UnsupportedError
+        If the bindings are not installed.
+    """
+    for name in MODULES:
+        try:
+            return CudaRuntime(importlib.import_module(name))
+        except ImportError:
+            continue
+    raise UnsupportedError(NO_BINDINGS)
+
+
+def stream_handle(stream) -> int:
+    """The integer handle of a stream: an int, None (the default stream), or a stream of cuda-core, torch or CuPy."""
+    if stream is None:
+        return 0
+    if hasattr(stream, "__cuda_stream__"):
+        return int(stream.__cuda_stream__()[1])
+    for attribute in ("cuda_stream", "ptr"):
+        if hasattr(stream, attribute):
+            return int(getattr(stream, attribute))
+    return int(stream)
