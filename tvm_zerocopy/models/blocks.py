@@ -1,0 +1,91 @@
+"""Building blocks that the YOLO families share, each named and wired as in their published definitions."""
+
+from typing import Sequence
+
+import numpy as np
+
+from .graph import GraphBuilder, Tensor
+from .weights import Weights
+
+BN_EPS = 1e-3  # Ultralytics and YOLOX set it on every BatchNorm2d; PyTorch's default is 1e-5
+
+# Random weights only: 1 / standard deviation of SiLU(x) for a unit normal x (Brock et al., 2021). Residual branches get
+# less, or the sum would double at each of them.
+SILU_GAIN = 1.79
+RESIDUAL_GAIN = 0.8
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Round a scaled channel count up to a multiple, as Ultralytics scales its models."""
+    return int(np.ceil(value / divisor) * divisor)
+
+
+def scaled_depth(count: int, depth: float) -> int:
+    """How many blocks a stage of ``count`` has at this depth multiple."""
+    return max(round(count * depth), 1) if count > 1 else count
+
+
+class Blocks:
+    """Layers of one network under construction; the first argument of each is the layer's name in the state dict."""
+
+    def __init__(self, graph: GraphBuilder, weights: Weights):
+        self.graph, self.weights = graph, weights
+
+    @staticmethod
+    def node_name(name: str) -> str:
+        return "/" + name.replace(".", "/")
+
+    def conv(self, name, x: Tensor, out: int, kernel=1, stride=1, pad=None, groups=1, gain=SILU_GAIN) -> Tensor:
+        """Convolution + BatchNorm (folded) + SiLU; ``name`` holds ``conv`` and ``bn``."""
+        shape = (out, x.shape[1] // groups, kernel, kernel)
+        weight, bias = self.weights.conv_bn(f"{name}.conv", f"{name}.bn", shape, BN_EPS, gain)
+        node = self.node_name(name)
+        pad = kernel // 2 if pad is None else pad
+        y = self.graph.conv(f"{node}/conv", x, weight, bias, stride, pad, groups)
+        return self.graph.silu(f"{node}/act", y)
+
+    def plain_conv(self, name, x: Tensor, out: int, bias: np.ndarray, gain=8.0) -> Tensor:
+        """1x1 convolution with bias and nothing else: what predictions are made with."""
+        weight, bias = self.weights.affine(name, (out, x.shape[1], 1, 1), gain, bias)
+        return self.graph.conv(self.node_name(name), x, weight, bias)
+
+    def add(self, name, a: Tensor, b: Tensor) -> Tensor:
+        return self.graph.binary("Add", self.node_name(name), a, b)
+
+    def concat(self, name, tensors: Sequence[Tensor]) -> Tensor:
+        return self.graph.concat(self.node_name(name), tensors, axis=1)
+
+    def upsample(self, name, x: Tensor) -> Tensor:
+        return self.graph.upsample(self.node_name(name), x)
+
+    def bottleneck(self, name, x: Tensor, shortcut: bool, kernels=(1, 3)) -> Tensor:
+        """Two convolutions of x's own width, added to x where ``shortcut``."""
+        channels = x.shape[1]
+        y = self.conv(f"{name}.cv1", x, channels, kernels[0])
+        y = self.conv(f"{name}.cv2", y, channels, kernels[1], gain=RESIDUAL_GAIN if shortcut else SILU_GAIN)
+        return self.add(name, x, y) if shortcut else y
+
+    def c3(self, name, x: Tensor, out: int, count: int, shortcut: bool) -> Tensor:
+        """YOLOv5's C3: half the channels through bottlenecks, half past them."""
+        y = self.conv(f"{name}.cv1", x, out // 2)
+        for i in range(count):
+            y = self.bottleneck(f"{name}.m.{i}", y, shortcut)
+        past = self.conv(f"{name}.cv2", x, out // 2)
+        return self.conv(f"{name}.cv3", self.concat(name, [y, past]), out)
+
+    def c2f(self, name, x: Tensor, out: int, count: int, shortcut: bool) -> Tensor:
+        """YOLOv8's C2f: every bottleneck's output reaches the last convolution."""
+        half = out // 2
+        y = self.conv(f"{name}.cv1", x, 2 * half)
+        parts = self.graph.split(self.node_name(name), y, [half, half], axis=1)
+        for i in range(count):
+            parts.append(self.bottleneck(f"{name}.m.{i}", parts[-1], shortcut, kernels=(3, 3)))
+        return self.conv(f"{name}.cv2", self.concat(name, parts), out)
+
+    def sppf(self, name, x: Tensor, out: int, kernel=5) -> Tensor:
+        """Spatial pyramid pooling, fast: three max-pools in a row see as far as 5, 9 and 13 side by side."""
+        parts = [self.conv(f"{name}.cv1", x, x.shape[1] // 2)]
+        for i in range(3):
+            node = f"{self.node_name(name)}/m{f'_{i}' if i else ''}"
+            parts.append(self.graph.max_pool(node, parts[-1], kernel, 1, kernel // 2))
+        return self.conv(f"{name}.cv2", self.concat(name, parts), out)
