@@ -1,0 +1,99 @@
+"""Threads, packages, folders and what a report must not tell."""
+
+import getpass
+import os
+import re
+import tempfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tvm_zerocopy.diagnosis import Check, cpus, machine, privacy, run_checks, storage
+from tvm_zerocopy.diagnosis.known_failures import installed
+
+HERE = "tvm_zerocopy.diagnosis"
+
+
+def threads_found():
+    (result,) = run_checks([Check("threads", f"{HERE}.machine:threads")])
+    return result
+
+
+def test_threads_are_counted_in_a_process_of_their_own(monkeypatch):
+    allowed = len(os.sched_getaffinity(0))
+    monkeypatch.setenv(cpus.VARIABLE, "1")
+    one = threads_found()
+    assert one.figures == {"threads": 1, "cpus_allowed": allowed, cpus.VARIABLE: "1"}
+    assert (one.status, bool(one.mend)) == (("ok", False) if allowed == 1 else ("warn", True))
+
+    monkeypatch.delenv(cpus.VARIABLE)
+    usual = threads_found()
+    assert usual.figures["threads"] >= 1 and usual.figures[cpus.VARIABLE] is None
+    assert (usual.status == "ok") == (usual.figures["threads"] >= allowed)
+
+
+def test_the_machine_is_described():
+    found = machine.machine()
+    assert found.status == "ok" and found.figures["python"] in found.detail
+    assert found.figures["memory_gb"] > 0.1 and machine.cpu_lanes() in (4, 8, 16)
+
+
+def test_missing_and_crashing_packages_fail(monkeypatch):
+    assert machine.packages().status == "ok"
+    monkeypatch.setattr(machine, "REQUIRED", (*machine.REQUIRED, "a-package-that-is-nowhere"))
+    found = machine.packages()
+    assert found.status == "fail" and found.mend == "pip install a-package-that-is-nowhere"
+    monkeypatch.undo()
+
+    broken = {"apache-tvm-ffi": "0.1.15", "apache-tvm": "0.27.0"}
+    for module in ("machine", "known_failures"):
+        monkeypatch.setattr(f"{HERE}.{module}.installed", lambda name: broken.get(name) or installed(name))
+    found = machine.packages()
+    assert found.status == "fail" and "0.1.15 makes TVM 0.27 crash" in found.detail
+
+
+def test_folders_that_cannot_be_written_fail(tmp_path):
+    good = storage.disk(str(tmp_path))
+    assert good.figures["logs"]["writable"] and good.figures["logs"]["free_gb"] >= 0
+    for folder in (tmp_path / "missing", "/proc"):  # not even root writes to /proc
+        found = storage.disk(str(folder))
+        assert found.status == "fail" and str(folder) in found.detail and "--logs" in found.mend
+    (tmp_path / "file").write_text("x")
+    assert storage.disk(str(tmp_path / "file")).status == "fail"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "seen, status", [((5e9, True, True), "ok"), ((5e9, True, False), "warn"), ((1e6, True, True), "warn")]
+)
+def test_little_room_and_noexec_are_warned_of(monkeypatch, seen, status):
+    monkeypatch.setattr(storage, "_look", lambda folder: seen)
+    found = storage.disk(tempfile.gettempdir())
+    assert found.status == status and bool(found.mend) == (status == "warn")
+
+
+NAMES = st.from_regex(re.compile(r"[a-z][a-z0-9_]{3,10}", re.ASCII), fullmatch=True)
+
+
+@given(name=NAMES, rest=st.text(st.sampled_from("abc/._ "), max_size=10))
+def test_home_folders_never_leave(name, rest):
+    for root in ("/home/", "/Users/"):
+        text = privacy.scrub(f"cannot read {root}{name}/{rest} or {root}{name}")
+        assert f"{root}{name}" not in text and "cannot read" in text
+
+
+def test_user_and_host_names_never_leave(monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: "jdoe42")
+    monkeypatch.setattr("socket.gethostname", lambda: "lab-xavier-7")
+    monkeypatch.setenv("HOME", "/data/people/jdoe42")
+    report = {
+        "a": ["jdoe42@lab-xavier-7: /data/people/jdoe42/tvm", 3, None],
+        "b": "nojdoe42 jdoe42s",
+        "c": "/data/people/jdoe42x",
+    }
+    assert privacy.scrub(report) == {
+        "a": ["<user>@<host>: ~/tvm", 3, None],
+        "b": "nojdoe42 jdoe42s",
+        "c": "/data/people/jdoe42x",
+    }
