@@ -1,0 +1,169 @@
+"""Published tuning logs: finding those that suit a target, publishing, merging and checking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tvm
+from tvm import s_tir
+from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
+from tvm.s_tir.meta_schedule.utils import shash2hex
+
+from .. import tuning_logs
+from ..errors import ArtifactError, ZeroCopyError
+from . import log, manifest
+from .tasks import as_workload
+
+PUBLISHED = Path(tuning_logs.__path__[0])
+KEEP = 1  # records of each workload in a published log
+
+
+@dataclass
+class Schedules:
+    """Measured schedules by workload, for ``ApplySchedules``.
+
+    Attributes
+    ----------
+    bodies : dict of workload hash to a record as MetaSchedule's JSON
+    sources : list of str
+        The logs they come from.
+    problems : list of str
+        What was left out of them, and why.
+    hits : set of workload hash
+        Kernels that found their record.
+    misses : list of str
+        Names of the kernels that have a choice of schedules and found no record.
+    """
+
+    bodies: dict = field(default_factory=dict)
+    sources: list = field(default_factory=list)
+    problems: list = field(default_factory=list)
+    hits: set = field(default_factory=set)
+    misses: list = field(default_factory=list)
+
+    def schedule(self, func):
+        """The measured schedule of a kernel, or None."""
+        workload = as_workload(func)
+        key = shash2hex(workload)
+        body = self.bodies.get(key)
+        if body is None:
+            return None
+        sch = s_tir.Schedule(tvm.IRModule({"main": func}))
+        try:
+            record = TuningRecord.from_json(body, Workload(workload))
+            record.trace.apply_to_schedule(sch, remove_postproc=False)
+        except Exception as error:
+            self.problems.append(f"workload {key}: its record does not apply ({str(error).strip().splitlines()[-1]})")
+            return None
+        self.hits.add(key)
+        return sch
+
+    def add(self, folder, name: str) -> None:
+        """Take a log's best records; an earlier log's record for the same workload stays."""
+        found, problems = log.best_bodies(folder)
+        self.problems += [f"{name}: {problem}" for problem in problems]
+        self.sources.append(name)
+        for key, (_, body) in found.items():
+            self.bodies.setdefault(key, body)
+
+    def missed(self, name: str) -> None:
+        """A kernel that could have been tuned has no record here."""
+        self.misses.append(name)
+
+    def line(self) -> str:
+        """One line for people: what was used and what was not."""
+        if not self.sources:
+            return "no published tuning log suits this target; the schedules' defaults are used"
+        total = len(self.hits) + len(self.misses)
+        text = f"tuning log {', '.join(self.sources)}: {len(self.hits)} of {total} tunable kernels"
+        if self.misses:
+            text += "; defaults for " + ", ".join(self.misses)
+        return text + "".join(f"; left out: {problem}" for problem in self.problems)
+
+    def to_dict(self) -> dict:
+        """For reports and artifacts."""
+        return {"sources": self.sources, "hits": len(self.hits), "misses": self.misses, "problems": self.problems}
+
+
+def folders() -> list[Path]:
+    """Every published log, by name."""
+    return sorted(path.parent for path in PUBLISHED.glob(f"*/*/{manifest.MANIFEST}"))
+
+
+def published_for(target) -> Schedules:
+    """The records of every published log that is valid on a target; logs tuned on the same CPU or GPU name first."""
+    have = set(manifest.features(target))
+    suitable = []
+    schedules = Schedules()
+    for folder in folders():
+        name = f"{folder.parent.name}/{folder.name}"
+        try:
+            facts = manifest.read(folder)
+        except ZeroCopyError as error:
+            schedules.problems.append(f"{name}: {error}")
+            continue
+        if facts["target"]["kind"] == target.kind.name and set(facts["features"]) <= have:
+            same = facts["target"].get("mcpu") == target.attrs.get("mcpu")
+            suitable.append((not same, -len(facts["features"]), name, folder))
+    for _, _, name, folder in sorted(suitable):
+        schedules.add(folder, name)
+    return schedules
+
+
+def from_folder(path, target) -> Schedules:
+    """The records of one log that the user names: a folder, or a file in it.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no log.
+    """
+    folder = log_folder(path)
+    schedules = Schedules()
+    if (folder / manifest.MANIFEST).exists():
+        facts = manifest.read(folder)
+        missing = sorted(set(facts["features"]) - set(manifest.features(target)))
+        if missing:
+            schedules.problems.append(f"tuned for a CPU with {', '.join(missing)}, which this target lacks")
+    schedules.add(folder, folder.name)
+    return schedules
+
+
+def log_folder(path) -> Path:
+    """The folder of a log that was named by itself or by a file in it.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no log.
+    """
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    if not path.exists() or not (folder / log.RECORDS).exists():
+        raise ArtifactError(f"{path} is not a tuning log; give a folder with {log.WORKLOADS} and {log.RECORDS}")
+    return folder
+
+
+def publish(folder, destination, facts: dict) -> int:
+    """Write the best records of a run's log, deduplicated, with their manifest; how many."""
+    records = log.best(log.read(folder).records, KEEP)
+    if not records:
+        raise ArtifactError(f"{folder} holds no record of a candidate that ran; nothing to publish")
+    log.write(destination, records, packed=True)
+    manifest.write(destination, facts)
+    return len(records)
+
+
+def merge(sources, destination) -> tuple[int, list[str]]:
+    """The best records of several logs as one; how many, and what was left out."""
+    records, problems = [], []
+    for source in sources:
+        found = log.read(source)
+        if not found.records:
+            raise ArtifactError(f"{source} holds no valid record; give folders with {log.RECORDS}")
+        records += found.records
+        problems += [f"{source}: {problem}" for problem in found.problems]
+    kept = log.best(records)
+    log.write(destination, kept)
+    return len(kept), problems
