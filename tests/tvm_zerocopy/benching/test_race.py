@@ -1,0 +1,80 @@
+"""The race on a small model: engines agree, what is missing or fails is a row, and a budget bounds the slow."""
+
+import numpy as np
+import pytest
+
+from tvm_zerocopy.benching import prepare, race
+from tvm_zerocopy.benching.contender import Contender, ContenderFailed
+from tvm_zerocopy.benching.engines import ENGINES
+from tvm_zerocopy.benching.engines.base import EngineAdapter
+from tvm_zerocopy.benching.work import Work
+from tvm_zerocopy.specs import Frame, Nms
+
+pytest.importorskip("cv2", reason="OpenCV is not installed: pip install opencv-python-headless")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install onnxruntime")
+CONF = 1e-4
+
+
+@pytest.fixture(scope="module")
+def work(small_detector, tmp_path_factory):
+    frames = prepare.sample_frames(Frame("bgr8"), (80, 48), count=2)
+    folder = tmp_path_factory.mktemp("race")
+    return prepare.work_of_model(small_detector[0], frames, folder, 2, {"postprocess": Nms(conf=CONF)})[0]
+
+
+def test_work_travels_as_json(work):
+    assert Work.from_json(work.to_json()) == work
+    assert all(frame.shape == (48, 80, 3) for frame in work.load_frames())
+
+
+def test_engines_are_timed_and_find_the_same(work):
+    engines = [ENGINES["ours"], ENGINES["onnxruntime"], ENGINES["tensorrt"]]
+    ours, peer, tensorrt = race.race(engines, work, warmup=3, iterations=7, budget=60)
+    assert ours.status == peer.status == "ran"
+    assert len(ours.seconds) == len(peer.seconds) == 7 and min(ours.seconds + peer.seconds) > 0
+    assert peer.agreement is None and ours.agreement["agrees"] and ours.agreement["boxes"] > 0
+    row = ours.to_dict()
+    assert row["peak_bytes"] > row["artifact_bytes"] > 0 and row["compile_seconds"] > 0
+    boxes, scores, classes = row["output_shapes"]
+    assert boxes == [scores[0], 4] and scores == classes
+    assert tensorrt.status == "ran" or "pip install" in tensorrt.reason
+
+
+def test_the_budget_bounds_a_slow_engine(work):
+    (result,) = race.race([ENGINES["ours"]], work, warmup=3, iterations=50, budget=1e-9)
+    assert len(result.seconds) == race.LEAST and "of 50 frames" in result.reason
+
+
+def test_a_wrong_model_is_a_row_and_not_the_end(work, tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x08\x07nonsense")
+    job = Work.from_json(work.to_json().replace(work.model, str(broken)))
+    ours, peer = race.race([ENGINES["ours"], ENGINES["onnxruntime"]], job, warmup=3, iterations=3, budget=60)
+    assert ours.status == "ran" and peer.status == "failed" and str(broken) in peer.reason
+
+
+def test_a_process_that_dies_says_how(work):
+    contender = Contender(ENGINES["ours"], work)
+    try:
+        contender._process.kill()
+        with pytest.raises(ContenderFailed, match="signal 9"):
+            contender.run(0, 1)
+    finally:
+        contender.close()
+
+
+def test_what_is_missing_says_how_to_install_it(work):
+    absent = EngineAdapter("x", "X", needs=[("no_such_module_here", "such-a-package")])
+    assert absent.missing(work) == "pip install such-a-package"
+    (result,) = race.race([absent], work, 1, 1, 1.0)
+    assert (result.status, result.reason) == ("missing", "pip install such-a-package")
+
+
+def test_results_are_of_every_frame(work):
+    contender = Contender(ENGINES["ours"], work)
+    try:
+        found = contender.results()
+    finally:
+        contender.close()
+    assert len(found) == 2 and all(len(frame) == 3 for frame in found)
+    assert not np.array_equal(found[0][0], found[1][0])

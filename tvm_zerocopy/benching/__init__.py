@@ -1,0 +1,1 @@
+"""What ``tvm-zerocopy bench`` is made of: the race, stages, layers, comparison, plots and the report page."""
