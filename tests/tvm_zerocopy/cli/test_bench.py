@@ -1,0 +1,70 @@
+"""``tvm-zerocopy bench`` from its arguments to its outputs."""
+
+import csv
+import json
+import os
+
+import pytest
+
+for package in ("cv2", "onnxruntime", "matplotlib", "jinja2", "scipy"):
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install 'tvm-zerocopy[bench,peers]'")
+
+CONF = "0.004"
+
+
+@pytest.fixture(autouse=True)
+def same_threads(monkeypatch):
+    monkeypatch.setenv("TVM_NUM_THREADS", os.environ.get("TVM_NUM_THREADS", "2"))
+
+
+def test_a_race_as_json_table_csv_plot_and_compared(run, model_path, tmp_path):
+    words = ["bench", model_path, "--size", "80x48", "--conf", CONF, "--iterations", "5", "--warmup", "2"]
+    first = run(*words, "--engines", "ours,onnxruntime", "--json", "old.json", "--csv", "r.csv", "--plot", "r.png")
+    assert first.code == 0, first
+    assert "onnxruntime + OpenCV" in first.out and "yes:" in first.out
+    old = json.loads((tmp_path / "old.json").read_text())
+    assert [row["status"] for row in old["engines"]] == ["ran", "ran"]
+    assert all(row["count"] == len(row["seconds"]) == 5 for row in old["engines"])
+    assert old["environment"]["frames"] == "4 x bgr8 80x48, sample pictures"
+    assert str(tmp_path) not in old["environment"]["model"]
+    with open(tmp_path / "r.csv", newline="") as file:
+        assert [line["name"] for line in csv.DictReader(file)] == ["ours", "onnxruntime"]
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+    again = run(*words, "--compare", "old.json", "--json", "-")
+    assert again.code == 0
+    (new,) = again.json
+    assert [row["name"] for row in new["comparison"]["engines"]] == ["ours"]
+    assert new["comparison"]["differs"] == []
+
+
+def test_an_artifact_its_layers_and_stages(run, artifact, pictures):
+    few = ("--iterations", "2", "--warmup", "1", "--json", "-")
+    (layers,) = run("bench", artifact, "--layers", *few).json
+    assert len(layers["layers"]["rows"]) > 10 and layers["engines"] == []
+    (stages,) = run("bench", artifact, "--stages", pictures, *few).json
+    assert stages["stages"]["bottleneck"] in [row["name"] for row in stages["stages"]["rows"]]
+    result = run("bench", artifact, "--engines", "ours,onnxruntime", "--size", "80x48", *few)
+    ours, peer = result.json[0]["engines"]
+    assert ours["status"] == "ran" and peer["status"] == "missing" and "ONNX model" in peer["reason"]
+
+
+@pytest.mark.parametrize(
+    "words, code, line",
+    [
+        (("--engines", "ours,nonsense"), 2, "there is no nonsense"),
+        (("--engines", "ours", "--layers"), 2, "--engines is of the race"),
+        (("--compare", "absent.json"), 1, "absent.json"),
+        (("--budget", "-1"), 2, "--budget"),
+        (("--plot", "absent/r.png"), 1, "there is no folder"),
+        (("--source", "absent.mp4"), 1, "absent.mp4"),
+    ],
+)
+def test_wrong_arguments_are_one_line_before_any_work(fails, model_path, words, code, line):
+    found = fails("bench", model_path, *words)
+    assert found[0] == code and line in found[1]
+
+
+def test_options_that_an_artifact_has_compiled_in_are_refused(fails, artifact):
+    code, line = fails("bench", artifact, "--conf", "0.5")
+    assert code == 2 and "--conf is compiled into" in line

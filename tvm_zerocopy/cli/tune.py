@@ -1,0 +1,196 @@
+"""``tvm-zerocopy tune``: search the schedules' choices on the target, and keep, publish, check or merge the logs."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from rich.table import Table
+
+from ..errors import SpecError
+from . import UsageError, common
+
+EXAMPLE = """
+tvm-zerocopy tune yolov5s.onnx
+tvm-zerocopy tune yolov5s.onnx --trials 200 --publish my_logs/x86_64-avx512/yolov5s
+tvm-zerocopy tune yolov5s.onnx --target nvidia/jetson-agx-xavier --rpc 192.168.1.10:9190 --key xavier
+tvm-zerocopy tune --check my_logs/x86_64-avx512/yolov5s
+tvm-zerocopy tune --merge run1 run2 --work-dir merged
+"""
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument("model", nargs="?", metavar="MODEL.onnx")
+    parser.add_argument("--input-shape", type=common.shape, metavar="N,3,H,W", help="fixes a model's dynamic axes")
+    parser.add_argument("--target", default="llvm", help="TVM target (default llvm: this machine's CPU)")
+    parser.add_argument("--work-dir", metavar="DIR", help="where the log grows; run again to go on (tuning/MODEL)")
+    parser.add_argument(
+        "--space",
+        choices=("design", "generic"),
+        default="design",
+        help="this package's design spaces, or MetaSchedule's generic search",
+    )
+    parser.add_argument("--trials", type=common.whole_number, metavar="N", help="at most (default: the whole space)")
+    parser.add_argument("--threads", type=common.whole_number, metavar="N", help="default: all CPUs allowed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rpc", type=_address, metavar="HOST:PORT", help="a TVM RPC tracker that lends the devices")
+    parser.add_argument("--key", metavar="K", help="the devices' key at the tracker")
+    parser.add_argument("--publish", metavar="DIR", help="write the best records and a manifest there at the end")
+    other = parser.add_argument_group("instead of tuning").add_mutually_exclusive_group()
+    other.add_argument("--list", action="store_true", help="the published logs")
+    other.add_argument("--check", metavar="LOG", help="apply and compile every record of a log")
+    other.add_argument("--merge", metavar="LOG", nargs="+", help="the best records of several logs, into --work-dir")
+
+
+def run(args) -> int:
+    if args.list:
+        return _list(args)
+    if args.check:
+        return _check(args)
+    if args.merge:
+        return _merge(args)
+    if not args.model:
+        raise UsageError("give a MODEL.onnx to tune, or --list, --check LOG or --merge LOG...")
+    if (args.rpc is None) != (args.key is None):
+        raise UsageError("--rpc HOST:PORT and --key K belong together")
+    if args.space == "generic" and args.trials is None:
+        raise UsageError("--space generic has no end of its own; give --trials N")
+    return _tune(args)
+
+
+def _address(text: str):
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, for example 127.0.0.1:9190")
+    return host, int(port)
+
+
+def _tune(args) -> int:
+    from ..targets import available_cores, resolve_target
+    from ..threads import use_available_cpus
+    from ..tuning import host, manifest, measure, published, session, view
+    from ..tuning.model import model_tasks
+
+    if not Path(args.model).exists():
+        raise SpecError(f"{args.model} does not exist; give an ONNX file")
+    use_available_cpus()  # before TVM runs anything: it reads the number once
+    target = resolve_target(args.target)
+    threads = args.threads or available_cores()
+    folder = Path(args.work_dir or Path("tuning") / Path(args.model).stem)
+    host.require_compiler()
+    tasks, rules = model_tasks(args.model, target, args.input_shape)
+    tasks = session.tunable(tasks, rules, target, args.space)
+    plan = session.Plan(tasks, target, rules, folder, args.space, args.trials, args.seed)
+    builder = measure.WorkerPoolBuilder(available_cores(), intrinsics=args.space == "generic")
+    runner = measure.rpc_runner(*args.rpc, args.key) if args.rpc else measure.local_runner(threads)
+    peak = host.peak_gflops(target) if not args.rpc and target.kind.name == "llvm" else None
+    console = common.human_console(args.json)
+    with view.view_for(console) as show:
+        state, problems = session.tune(plan, builder, runner, peak, show)
+    for problem in problems:
+        common.warn(f"set aside from an earlier run: {problem}")
+    console.print(view.task_table(state, len(state.tasks)))
+    console.print(view.summary(state), highlight=False)
+    console.print(f"log      {folder}", soft_wrap=True, highlight=False)
+    if args.publish:
+        from ..tuning import log
+
+        facts = manifest.describe(
+            log.read(folder).records,
+            [item.task for item in state.tasks],
+            target,
+            model=Path(args.model).stem,
+            measured="rpc" if args.rpc else "local",
+            device=args.key if args.rpc else host.cpu_name(),
+            threads=threads,
+            command="tvm-zerocopy tune " + shlex.join(_public_arguments(args)),
+        )
+        count = published.publish(folder, args.publish, facts)
+        console.print(f"published {count} records in {args.publish}", soft_wrap=True, highlight=False)
+    with common.json_lines(args.json) as write:
+        write(_report(state, folder))
+    return 0 if all(item.best < float("inf") for item in state.tasks) else 1
+
+
+def _public_arguments(args) -> list:
+    """The command for the manifest, without this machine's folders and addresses."""
+    given = [Path(args.model).name, "--target", args.target, "--space", args.space, "--seed", str(args.seed)]
+    return given + (["--trials", str(args.trials)] if args.trials else [])
+
+
+def _report(state, folder) -> dict:
+    tasks = [
+        {
+            "name": item.task.name,
+            "hash": item.task.hash,
+            "runs": item.task.weight,
+            "flop": item.task.flop,
+            "points": item.task.points,
+            "trials": item.trials,
+            "failures": item.failures,
+            "best_ms": item.best * 1e3 if item.best < float("inf") else None,
+            "gflops": item.gflops,
+        }
+        for item in state.tasks
+    ]
+    curve = [{"seconds": s, "trials": n, "kernels_ms": latency * 1e3} for s, n, latency in state.curve]
+    return {"log": str(folder), "trials": state.done, "peak_gflops": state.peak, "tasks": tasks, "curve": curve}
+
+
+def _list(args) -> int:
+    from ..tuning import manifest, published
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("log", "kernels", "tuned kernels", "GFLOP/s", "measured", "device", "date"):
+        table.add_column(name)
+    rows = []
+    for folder in published.folders():
+        facts = manifest.read(folder)
+        name = f"{folder.parent.name}/{folder.name}"
+        rows.append({"log": name, **facts})
+        figures = facts["figures"]
+        table.add_row(
+            name,
+            str(len(facts["workloads"])),
+            f"{figures['tuned_kernels_ms']:.2f} ms",
+            f"{figures['gflops']:.0f}",
+            facts["measured"],
+            facts["device"],
+            facts["date"],
+        )
+    with common.json_lines(args.json) as write:
+        for row in rows:
+            write(row)
+    common.human_console(args.json).print(table if rows else "no log is published in this installation")
+    return 0
+
+
+def _check(args) -> int:
+    from ..tuning import check, published
+
+    folder = published.log_folder(args.check)
+    with common.Steps("checking") as steps, common.json_lines(args.json) as write:
+        found = check.check(folder, lambda done, total: steps.advance("", done, total))
+        write(found)
+    console = common.human_console(args.json)
+    for problem in found["problems"]:
+        console.print(problem, soft_wrap=True, markup=False)
+    console.print(
+        f"{found['compiled']} of {found['records']} records apply and compile, "
+        f"for {found['workloads']} workloads; {len(found['problems'])} problems",
+        highlight=False,
+    )
+    return 0 if found["records"] and not found["problems"] else 1
+
+
+def _merge(args) -> int:
+    from ..tuning import published
+
+    if not args.work_dir:
+        raise UsageError("--merge needs --work-dir DIR for the result")
+    count, problems = published.merge([published.log_folder(path) for path in args.merge], args.work_dir)
+    for problem in problems:
+        common.warn(problem)
+    with common.json_lines(args.json) as write:
+        write({"log": args.work_dir, "records": count, "problems": problems})
+    common.human_console(args.json).print(f"{count} records in {args.work_dir}", soft_wrap=True, highlight=False)
+    return 0

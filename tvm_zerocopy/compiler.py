@@ -1,0 +1,171 @@
+"""``compile``: from an ONNX model and what the user declares to an Engine."""
+
+import json
+import warnings
+from dataclasses import replace
+from typing import Callable, Optional, Sequence
+
+import tvm
+
+from .buffers import ExternalBuffer
+from .class_names import parse_names
+from .dump import ModuleWriter
+from .engine import Engine
+from .errors import ModelError, SpecError, UnsupportedError, ZeroCopyError, ZeroCopyWarning
+from .frontend import ImportedModel, import_onnx
+from .passes.call_sequence import LoweringError
+from .passes.copy_audit import CopyAudit
+from .passes.detection_head.recognize import Head
+from .passes.fuse_detection_head import recognize_head
+from .pipeline import pipeline
+from .program import build_module
+from .specs import Frame, Nms, Preprocess
+from .targets import resolve_target
+from .threads import use_available_cpus
+from .tuning.published import from_folder, published_for
+
+PRECISIONS = ("float32",)
+Progress = Callable[[str, int, int], None]
+
+
+def compile(
+    model,
+    *,
+    frame: Optional[Frame] = None,
+    preprocess: Optional[Preprocess] = None,
+    postprocess: Optional[Nms] = Nms(),  # noqa: B008 (immutable)
+    target="llvm",
+    precision: str = "float32",
+    tuning_log=None,
+    names: Optional[Sequence[str]] = None,
+    shapes=None,
+    dump=None,
+    progress: Optional[Progress] = None,
+) -> Engine:
+    """Compile a detector into one program: camera frame in, boxes out.
+
+    Parameters
+    ----------
+    model : path or onnx.ModelProto
+    frame : Frame or None
+        The camera's frame. None: ``Frame()``, bgr8 of any size.
+    preprocess : Preprocess or None
+        None: the convention that the model's head was trained with: ``Preprocess.yolox()`` for a YOLOX head, else
+        ``Preprocess()``. ``Engine.preprocess`` says which it was.
+    postprocess : Nms or None
+        None: the engine gives the model's raw outputs.
+    target : str, dict or tvm.target.Target
+        See ``targets.resolve_target``.
+    precision : {"float32"}
+    tuning_log : path or None
+        A folder with MetaSchedule's records, from ``tvm-zerocopy tune``. None: the published logs that suit the
+        target, if any. ``engine.metadata["tuning"]["line"]`` says what was used.
+    names : sequence of str, dict of number to name, or None
+        Class names. None: the model's own, from its metadata.
+    shapes : shape of the model's input, dict of name to shape, or None
+        Fixes dynamic axes.
+    dump : path or None
+        A folder that gets the module as TVMScript before and after each pass.
+    progress : callable or None
+        Called with (step, steps done, steps in all) when a step begins.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be read, imported or compiled, or its head cannot be recognized.
+    SpecError
+        If a specification contradicts itself or the model.
+    UnsupportedError
+        If target or precision cannot be compiled for here.
+    """
+    frame = _typed("frame", frame if frame is not None else Frame(), Frame)
+    if preprocess is not None:
+        _typed("preprocess", preprocess, Preprocess)
+    if postprocess is not None:
+        _typed("postprocess", postprocess, Nms)
+    use_available_cpus()  # before TVM runs anything: it reads the number once
+    target = resolve_target(target)
+    if precision not in PRECISIONS:
+        raise UnsupportedError(f"precision {precision!r} is not supported; target {target.kind.name} has: {PRECISIONS}")
+    progress = progress or (lambda step, done, total: None)
+    progress("import", 0, 1)
+    imported = import_onnx(model, shapes, frame.batch)
+    head = _head(imported, postprocess)
+    preprocess = preprocess or default_preprocess(head, imported.layout)
+    names = _class_names(names, imported, head, postprocess)
+    measured = published_for(target) if tuning_log is None else from_folder(tuning_log, target)
+    passes = pipeline(frame, preprocess, postprocess, target, measured)
+    steps = len(passes) + 2
+    with target, tvm.transform.PassContext(opt_level=3):
+        module = imported.module
+        writer = ModuleWriter(dump, module) if dump is not None else None
+        for done, step in enumerate(passes, start=1):
+            progress(step.info.name, done, steps)
+            module = _run(step, module)
+            if writer is not None:
+                writer.after(step.info.name, module)
+        progress("build", steps - 1, steps)
+        library = build_module(module, target)
+    return Engine(
+        library,
+        json.loads(module.attrs["tz.program"]),
+        ExternalBuffer.wrap(module.attrs["tz.weights"]),
+        {
+            "model": imported.name,
+            "frame": frame.to_json(),
+            "preprocess": preprocess.to_json(),
+            "postprocess": replace(postprocess, head=head.name).to_json() if postprocess is not None else None,
+            "names": names,
+            "output_names": list(imported.output_names),
+            "target": str(target),
+            "device": "cuda" if target.kind.name == "cuda" else "cpu",
+            "precision": precision,
+            "copy_report": CopyAudit()(module).to_dict(),
+            "tuning": {**measured.to_dict(), "line": measured.line()},
+        },
+    )
+
+
+def default_preprocess(head: Optional[Head], layout: str) -> Preprocess:
+    """The preprocessing that models with this head were trained with."""
+    if head is not None and head.name == "yolox":
+        return Preprocess.yolox(layout=layout)
+    return Preprocess(layout=layout)
+
+
+def _head(imported: ImportedModel, postprocess: Optional[Nms]) -> Optional[Head]:
+    """The model's head; None if it has none and none is needed."""
+    if postprocess is not None:
+        return recognize_head(imported.module, postprocess.head)
+    try:
+        return recognize_head(imported.module)
+    except ZeroCopyError:
+        return None
+
+
+def _class_names(given, imported: ImportedModel, head: Optional[Head], postprocess: Optional[Nms]):
+    names = parse_names(given) if given is not None else imported.class_names
+    known = head.classes if head is not None else 0  # 0: the shape does not tell
+    if names is not None and known and len(names) != known:
+        if given is not None:
+            raise SpecError(f"there are {len(names)} class names and the model has {known} classes; give one for each")
+        problem, names = f"names {len(names)} classes and has {known}", None
+    else:
+        problem = "does not name its classes"
+    if names is None and postprocess is not None:
+        text = f"model {imported.name} {problem}; detections carry class numbers (give names=[...] or --names FILE)"
+        warnings.warn(text, ZeroCopyWarning, stacklevel=3)
+    return names
+
+
+def _run(step: tvm.transform.Pass, module: tvm.IRModule) -> tvm.IRModule:
+    try:
+        return step(module)
+    except LoweringError as error:
+        raise ModelError(f"the model cannot become one program: {error}") from error
+
+
+def _typed(name: str, value, kind):
+    if not isinstance(value, kind):
+        raise SpecError(f"{name} is {value!r}; it must be a tvm_zerocopy.{kind.__name__}")
+    return value
