@@ -1,9 +1,7 @@
-"""ONNX model -> Relax IRModule with one float32 image input and static shapes, or one clear ModelError."""
+"""ONNX model -> IRModule of this TVM build (Relax or Relay) with one image input and static shapes, or a ModelError."""
 
-import contextlib
-import io
+import importlib
 import os
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -12,16 +10,17 @@ import numpy as np
 import onnx
 import tvm
 from onnx import TensorProto, numpy_helper
-from tvm import relax
-from tvm.relax.frontend import onnx as relax_onnx
 
 from .class_names import names_from_metadata
 from .errors import ModelError
+from .ir_build import intermediate_representation
 from .onnx_file import read_onnx
 from .onnx_fold import fold_shapes
+from .text import one_line
 
 Shape = Tuple[int, ...]
-_RESHAPE = tvm.ir.Op.get("relax.reshape")
+# TVM's importer for the IR that this build has, and what it needs
+_importer = importlib.import_module(f"{__package__}.onnx_{intermediate_representation()}")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def import_onnx(
     shapes: Union[None, Sequence[int], Mapping[str, Sequence[int]]] = None,
     batch: int = 1,
 ) -> ImportedModel:
-    """Import an ONNX model into Relax.
+    """Import an ONNX model into the IR that the TVM build has: Relax or Relay.
 
     Parameters
     ----------
@@ -98,7 +97,7 @@ def import_onnx(
     proto = fold_shapes(proto)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     return ImportedModel(
-        module=_to_relax(proto, image.name, shape),
+        module=_importer.to_module(proto, image.name, shape),
         name=name,
         input_name=image.name,
         input_shape=shape,
@@ -111,7 +110,7 @@ def import_onnx(
 
 
 def _check_operators(proto: onnx.ModelProto) -> None:
-    known = set(relax_onnx.onnx_frontend._get_convert_map()) | {"Constant"}
+    known = _importer.known_operators() | {"Constant"}
     known -= {"If", "Loop", "Scan"}  # control flow cannot be planned ahead
     bad = {}
     for node in proto.graph.node:
@@ -136,7 +135,7 @@ def _check_model(proto: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(proto)
     except Exception as error:  # onnx raises ValidationError and bare C++ exceptions
-        raise ModelError(f"the model is not valid ONNX: {_one_line(error)}") from None
+        raise ModelError(f"the model is not valid ONNX: {one_line(error)}") from None
 
 
 def _image_input(proto: onnx.ModelProto) -> onnx.ValueInfoProto:
@@ -248,70 +247,3 @@ def _widen_tensor(tensor: TensorProto) -> bool:
         return False
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
     return True
-
-
-def _to_relax(proto: onnx.ModelProto, input_name: str, shape: Shape) -> tvm.IRModule:
-    try:
-        # The importer prints and warns about what this module turns into errors itself.
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            module = relax_onnx.from_onnx(proto, shape_dict={input_name: list(shape)})
-    except Exception as error:  # TVM's converters raise whatever they meet
-        node = _failing_node(error)
-        where = f"operator {node.op_type} (node {node.name!r}) of the model" if node is not None else "the model"
-        raise ModelError(f"{where} cannot be imported: {_one_line(error)}") from error
-    main = _ReshapedConstants(module).visit_expr(module["main"])
-    module.update_func(module.get_global_var("main"), main)
-    module = relax.transform.FoldConstant()(module)
-    _check_static(module)
-    return module
-
-
-@relax.expr_functor.mutator
-class _ReshapedConstants(relax.PyExprMutator):
-    """Reshapes constants (the importer asks it of each bias) here; FoldConstant would compile a kernel for each."""
-
-    def visit_call_(self, call):
-        call = super().visit_call_(call)
-        if call.op == _RESHAPE and isinstance(call.args[0], tvm.ir.GenericConst):
-            shape = getattr(call.ty, "shape", None)
-            if shape is not None and all(isinstance(v, tvm.tirx.IntImm) for v in shape):
-                value = call.args[0].value.numpy()
-                return relax.const(value.reshape([int(v) for v in shape]), str(value.dtype))
-        return call
-
-
-def _failing_node(error: BaseException) -> Optional[onnx.NodeProto]:
-    """The ONNX node that TVM's importer was converting when it raised."""
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_name == "_construct_nodes":
-            return trace.tb_frame.f_locals.get("node")
-        trace = trace.tb_next
-    return None
-
-
-def _check_static(module: tvm.IRModule) -> None:
-    for block in module["main"].body.blocks:
-        for binding in block.bindings:
-            for tensor in _tensor_types(binding.var.ty):
-                shape = tensor.shape
-                if shape is None or not all(isinstance(v, tvm.tirx.IntImm) for v in shape):
-                    raise ModelError(
-                        f"the shape of the model's value {binding.var.name_hint!r} depends on the image's content or "
-                        "cannot be inferred; export the model with static shapes"
-                    )
-
-
-def _tensor_types(ty) -> List[relax.TensorType]:
-    if isinstance(ty, relax.TensorType):
-        return [ty]
-    if isinstance(ty, relax.TupleType):
-        return [tensor for field_type in ty.fields for tensor in _tensor_types(field_type)]
-    return []
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."

@@ -95,7 +95,7 @@ def _tune(args) -> int:
         from ..tuning import log
 
         facts = manifest.describe(
-            log.read(folder).records,
+            log.best_seconds(folder),
             [item.task for item in state.tasks],
             target,
             model=Path(args.model).stem,
@@ -137,15 +137,15 @@ def _report(state, folder) -> dict:
 
 
 def _list(args) -> int:
-    from ..tuning import manifest, published
+    from ..tuning import catalog, manifest
 
     table = Table(box=None, pad_edge=False)
     for name in ("log", "kernels", "tuned kernels", "GFLOP/s", "measured", "device", "date"):
         table.add_column(name)
     rows = []
-    for folder in published.folders():
+    for folder in catalog.folders():
         facts = manifest.read(folder)
-        name = f"{folder.parent.name}/{folder.name}"
+        name = catalog.name_of(folder)
         rows.append({"log": name, **facts})
         figures = facts["figures"]
         table.add_row(

@@ -191,6 +191,11 @@ def best(records, keep: int = 1) -> list:
     return [record for group in groups.values() for record in group.values()]
 
 
+def best_seconds(folder) -> dict:
+    """{workload hash: seconds of its fastest record}."""
+    return {shash2hex(record.workload.mod): seconds(record) for record in best(read(folder).records)}
+
+
 def _lines(path: Path, problems=None):
     """(number, text) of each line that is not empty; a line that is not UTF-8 keeps its place."""
     try:

@@ -8,14 +8,13 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from tvm.s_tir.meta_schedule.utils import shash2hex
 from tvm.target import Target, codegen
 
 from ..errors import ArtifactError
-from . import log
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+METASCHEDULE = "metaschedule"  # the tuner of manifests that name none
 # How a record's time came about: on a device of the target's kind here, on one through RPC, on a GPU of another
 # architecture, or predicted by a static model.
 MEASURED = ("local", "rpc", "other_arch", "predicted")
@@ -32,18 +31,30 @@ def features(target: Target) -> list[str]:
     return [str(target.attrs["arch"])] if "arch" in target.attrs else []
 
 
-def describe(records, tasks, target: Target, *, model: str, measured: str, device: str, threads: int, command: str):
+def describe(
+    best: dict,
+    tasks,
+    target: Target,
+    *,
+    model: str,
+    measured: str,
+    device: str,
+    threads: int,
+    command: str,
+    tuner: str = METASCHEDULE,
+):
     """The manifest of a log as a dictionary.
 
     Parameters
     ----------
-    records : list of TuningRecord
-        What the log holds.
-    tasks : list of Task
+    best : dict of workload hash to float
+        Seconds of the fastest record of each workload in the log.
+    tasks : list of tasks
         The model's tasks, for names, run counts and FLOP.
     measured : one of ``MEASURED``
+    tuner : str
+        Whose records the log holds.
     """
-    best = {shash2hex(r.workload.mod): log.seconds(r) for r in log.best(records)}
     rows = []
     for task in tasks:
         if task.hash in best:
@@ -56,7 +67,8 @@ def describe(records, tasks, target: Target, *, model: str, measured: str, devic
     return {
         "format": FORMAT,
         "model": model,
-        "target": json.loads(str(target)),
+        "tuner": tuner,
+        "target": target_fields(target),
         "features": features(target),
         "device": device,
         "threads": threads,
@@ -67,6 +79,22 @@ def describe(records, tasks, target: Target, *, model: str, measured: str, devic
         "figures": {"tuned_kernels_ms": round(total, 3), "gflops": round(flop / total / 1e6, 1) if total else 0.0},
         "workloads": rows,
     }
+
+
+def target_fields(target: Target) -> dict:
+    """The target as plain data: what makes it again."""
+    text = str(target)
+    return json.loads(text) if text.startswith("{") else _plain(target.export())  # TVM up to 0.19 writes options
+
+
+def _plain(value):
+    if hasattr(value, "items"):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return str(value)
+    if hasattr(value, "value"):  # IntImm
+        return int(value)
+    return [_plain(item) for item in value] if hasattr(value, "__iter__") else value
 
 
 def write(folder, manifest: dict) -> None:

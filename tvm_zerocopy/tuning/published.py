@@ -10,12 +10,10 @@ from tvm import s_tir
 from tvm.s_tir.meta_schedule.database import TuningRecord, Workload
 from tvm.s_tir.meta_schedule.utils import shash2hex
 
-from .. import tuning_logs
-from ..errors import ArtifactError, ZeroCopyError
-from . import log, manifest
+from ..errors import ArtifactError
+from . import catalog, log, manifest
 from .tasks import as_workload
 
-PUBLISHED = Path(tuning_logs.__path__[0])
 KEEP = 1  # records of each workload in a published log
 
 
@@ -86,28 +84,12 @@ class Schedules:
         return {"sources": self.sources, "hits": len(self.hits), "misses": self.misses, "problems": self.problems}
 
 
-def folders() -> list[Path]:
-    """Every published log, by name."""
-    return sorted(path.parent for path in PUBLISHED.glob(f"*/*/{manifest.MANIFEST}"))
-
-
 def published_for(target) -> Schedules:
     """The records of every published log that is valid on a target; logs tuned on the same CPU or GPU name first."""
-    have = set(manifest.features(target))
-    suitable = []
-    schedules = Schedules()
-    for folder in folders():
-        name = f"{folder.parent.name}/{folder.name}"
-        try:
-            facts = manifest.read(folder)
-        except ZeroCopyError as error:
-            schedules.problems.append(f"{name}: {error}")
-            continue
-        if facts["target"]["kind"] == target.kind.name and set(facts["features"]) <= have:
-            same = facts["target"].get("mcpu") == target.attrs.get("mcpu")
-            suitable.append((not same, -len(facts["features"]), name, folder))
-    for _, _, name, folder in sorted(suitable):
-        schedules.add(folder, name)
+    found, problems = catalog.suitable(target, manifest.METASCHEDULE)
+    schedules = Schedules(problems=problems)
+    for folder in found:
+        schedules.add(folder, catalog.name_of(folder))
     return schedules
 
 
@@ -120,12 +102,7 @@ def from_folder(path, target) -> Schedules:
         If there is no log.
     """
     folder = log_folder(path)
-    schedules = Schedules()
-    if (folder / manifest.MANIFEST).exists():
-        facts = manifest.read(folder)
-        missing = sorted(set(facts["features"]) - set(manifest.features(target)))
-        if missing:
-            schedules.problems.append(f"tuned for a CPU with {', '.join(missing)}, which this target lacks")
+    schedules = Schedules(problems=catalog.mismatch(folder, target))
     schedules.add(folder, folder.name)
     return schedules
 
@@ -138,11 +115,7 @@ def log_folder(path) -> Path:
     ArtifactError
         If there is no log.
     """
-    path = Path(path)
-    folder = path if path.is_dir() else path.parent
-    if not path.exists() or not (folder / log.RECORDS).exists():
-        raise ArtifactError(f"{path} is not a tuning log; give a folder with {log.WORKLOADS} and {log.RECORDS}")
-    return folder
+    return catalog.log_folder(path, log.RECORDS, f"{log.WORKLOADS} and {log.RECORDS}")
 
 
 def publish(folder, destination, facts: dict) -> int:

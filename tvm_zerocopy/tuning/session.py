@@ -12,8 +12,9 @@ from tvm.s_tir.meta_schedule.utils import shash2hex
 
 from ..errors import UnsupportedError
 from ..schedules.space import design_space
-from . import log, rounds, spaces
+from . import log, ms_search, spaces
 from .intrinsics import contexts_without_intrinsics, import_intrinsics
+from .rounds import Rounds
 from .search import RankedEnumeration
 from .state import TaskState, TuningState
 from .tasks import Task
@@ -81,8 +82,9 @@ def tune(plan: Plan, builder, runner, peak=None, on_round: Callable[[TuningState
         import_intrinsics()
     with contexts_without_intrinsics():
         contexts = [_context(plan, index, task, logger) for index, task in enumerate(plan.tasks)]
-    model = rounds.cost_model(plan.cost_model)
-    rounds.Rounds(contexts, state, ROUND, database, model, builder, runner).run(on_round)
+    model = ms_search.cost_model(plan.cost_model)
+    searches = [ms_search.MetaScheduleSearch(c, database, model, builder, runner) for c in contexts]
+    Rounds(searches, state, ROUND).run(on_round)
     return state, problems
 
 
@@ -108,11 +110,7 @@ def _state(plan, database, peak) -> TuningState:
     known = {}
     for record in database.get_all_tuning_records():
         known.setdefault(shash2hex(record.workload.mod), []).append(log.seconds(record))
-    states = []
-    for task in plan.tasks:
-        times = known.get(task.hash, [])
-        ran = [t for t in times if t < float("inf")]
-        states.append(TaskState(task, len(times), len(times) - len(ran), min(ran, default=float("inf"))))
+    states = [TaskState.resumed(task, known.get(task.hash, [])) for task in plan.tasks]
     left = sum(max(0, task.points - s.trials) for task, s in zip(plan.tasks, states))
     planned = plan.trials if plan.space == "generic" else min(left, plan.trials if plan.trials is not None else left)
     return TuningState(states, planned or 0, peak)

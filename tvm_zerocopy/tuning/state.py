@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-
-from .tasks import Task
+from typing import Any
 
 INFINITE = float("inf")
 
 
 @dataclass
 class TaskState:
-    """One task's trials so far; ``best`` and ``first`` in seconds."""
+    """One task's trials so far; ``best`` in seconds. A task has what `tasks.Task` has."""
 
-    task: Task
+    task: Any
     trials: int = 0
     failures: int = 0
     best: float = INFINITE
     error: str = ""
+
+    @classmethod
+    def resumed(cls, task, times) -> TaskState:
+        """Where earlier runs left a task: seconds of its candidates, infinite for those that failed."""
+        ran = [t for t in times if t < INFINITE]
+        return cls(task, len(times), len(times) - len(ran), min(ran, default=INFINITE))
 
     @property
     def gflops(self) -> float:

@@ -11,7 +11,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm_zerocopy.cli import main
 from tvm_zerocopy.errors import ArtifactError
 from tvm_zerocopy.passes.apply_schedules import ApplySchedules
-from tvm_zerocopy.tuning import check, log, manifest, published
+from tvm_zerocopy.tuning import catalog, check, log, manifest, published
 from tvm_zerocopy.tuning.search import enumerate_points, point_of
 from tvm_zerocopy.tuning.spaces import sketches
 
@@ -34,7 +34,7 @@ def run(tmp_path, target, rules):
 @pytest.fixture
 def shelf(tmp_path, run, task, target, monkeypatch):
     """A folder of published logs in place of the package's, with the run's log in it."""
-    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "shelf")
+    monkeypatch.setattr(catalog, "PUBLISHED", tmp_path / "shelf")
     destination = tmp_path / "shelf" / "this-cpu" / "dense"
     published.publish(run, destination, facts(run, task, target))
     return destination
@@ -42,7 +42,7 @@ def shelf(tmp_path, run, task, target, monkeypatch):
 
 def facts(run, task, target):
     return manifest.describe(
-        log.read(run).records, [task], target,
+        log.best_seconds(run), [task], target,
         model="dense", measured="local", device="a CPU", threads=1, command="tvm-zerocopy tune dense.onnx",
     )  # fmt: skip
 
@@ -124,7 +124,7 @@ def test_a_record_that_does_not_apply_leaves_the_default(shelf, target):
 
 
 def test_no_log_is_said(tmp_path, target, monkeypatch):
-    monkeypatch.setattr(published, "PUBLISHED", tmp_path)
+    monkeypatch.setattr(catalog, "PUBLISHED", tmp_path)
     assert "defaults are used" in published.published_for(target).line()
 
 

@@ -1,0 +1,89 @@
+"""ONNX -> Relax: TVM's importer, its failures as one clear ModelError, and static shapes or none."""
+
+import contextlib
+import io
+import warnings
+from typing import List, Optional, Set, Tuple
+
+import onnx
+import tvm
+from tvm import relax
+from tvm.relax.frontend import onnx as relax_onnx
+
+from .errors import ModelError
+from .text import one_line
+
+_RESHAPE = tvm.ir.Op.get("relax.reshape")
+
+
+def known_operators() -> Set[str]:
+    """ONNX operators that the importer converts."""
+    return set(relax_onnx.onnx_frontend._get_convert_map())
+
+
+def to_module(proto: onnx.ModelProto, input_name: str, shape: Tuple[int, ...]) -> tvm.IRModule:
+    """``main(image)`` with constant weights and static shapes.
+
+    Raises
+    ------
+    ModelError
+        Naming the node that cannot be imported, or the value whose shape is not known.
+    """
+    try:
+        # The importer prints and warns about what this module turns into errors itself.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = relax_onnx.from_onnx(proto, shape_dict={input_name: list(shape)})
+    except Exception as error:  # TVM's converters raise whatever they meet
+        node = _failing_node(error)
+        where = f"operator {node.op_type} (node {node.name!r}) of the model" if node is not None else "the model"
+        raise ModelError(f"{where} cannot be imported: {one_line(error)}") from error
+    main = _ReshapedConstants(module).visit_expr(module["main"])
+    module.update_func(module.get_global_var("main"), main)
+    module = relax.transform.FoldConstant()(module)
+    _check_static(module)
+    return module
+
+
+@relax.expr_functor.mutator
+class _ReshapedConstants(relax.PyExprMutator):
+    """Reshapes constants (the importer asks it of each bias) here; FoldConstant would compile a kernel for each."""
+
+    def visit_call_(self, call):
+        call = super().visit_call_(call)
+        if call.op == _RESHAPE and isinstance(call.args[0], tvm.ir.GenericConst):
+            shape = getattr(call.ty, "shape", None)
+            if shape is not None and all(isinstance(v, tvm.tirx.IntImm) for v in shape):
+                value = call.args[0].value.numpy()
+                return relax.const(value.reshape([int(v) for v in shape]), str(value.dtype))
+        return call
+
+
+def _failing_node(error: BaseException) -> Optional[onnx.NodeProto]:
+    """The ONNX node that TVM's importer was converting when it raised."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == "_construct_nodes":
+            return trace.tb_frame.f_locals.get("node")
+        trace = trace.tb_next
+    return None
+
+
+def _check_static(module: tvm.IRModule) -> None:
+    for block in module["main"].body.blocks:
+        for binding in block.bindings:
+            for tensor in _tensor_types(binding.var.ty):
+                shape = tensor.shape
+                if shape is None or not all(isinstance(v, tvm.tirx.IntImm) for v in shape):
+                    raise ModelError(
+                        f"the shape of the model's value {binding.var.name_hint!r} depends on the image's content or "
+                        "cannot be inferred; export the model with static shapes"
+                    )
+
+
+def _tensor_types(ty) -> List[relax.TensorType]:
+    if isinstance(ty, relax.TensorType):
+        return [ty]
+    if isinstance(ty, relax.TupleType):
+        return [tensor for field_type in ty.fields for tensor in _tensor_types(field_type)]
+    return []

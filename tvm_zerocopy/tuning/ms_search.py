@@ -1,0 +1,80 @@
+"""One task's search by MetaSchedule: its search strategy, builder, runner, cost model and database."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.builder import BuilderInput
+from tvm.s_tir.meta_schedule.database import TuningRecord
+from tvm.s_tir.meta_schedule.runner import RunnerInput, RunnerResult
+
+from .log import FAILED_SECONDS
+from .rounds import Search
+
+
+class MetaScheduleSearch(Search):
+    """
+    Parameters
+    ----------
+    context : TuneContext
+    database, cost_model
+        Of all tasks.
+    builder, runner
+        MetaSchedule's, or ones like them.
+    """
+
+    def __init__(self, context, database, cost_model, builder, runner):
+        self._context, self._database, self._cost_model = context, database, cost_model
+        self._builder, self._runner = builder, runner
+        self._begun = False
+
+    def candidates(self, planned, count):
+        if not self._begun:
+            self._context.pre_tuning(planned, count, None, self._database, self._cost_model)
+            self._begun = True
+        return self._context.generate_measure_candidates() or []
+
+    def measure(self, candidates):
+        context = self._context
+        built = self._builder.build([BuilderInput(c.sch.mod, context.target) for c in candidates])
+        results = [RunnerResult(None, item.error_msg) for item in built]
+        ready = [number for number, item in enumerate(built) if not item.error_msg]
+        device = "cuda" if context.target.kind.name == "cuda" else "cpu"
+        inputs = [RunnerInput(built[n].artifact_path, device, candidates[n].args_info) for n in ready]
+        for number, future in zip(ready, self._runner.run(inputs)):
+            results[number] = future.result()
+        self._write_down(candidates, results)
+        for item in built:
+            if item.artifact_path:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(os.path.dirname(item.artifact_path))
+        context.notify_runner_results(candidates, results)
+        self._cost_model.update(context, candidates, results)
+        times = [_median(result.run_secs) for result in results if not result.error_msg]
+        errors = [str(result.error_msg).strip().splitlines()[-1] for result in results if result.error_msg]
+        return times, errors
+
+    def close(self):
+        if self._begun:
+            self._context.post_tuning()
+
+    def _write_down(self, candidates, results) -> None:
+        workload = self._database.commit_workload(self._context.mod)
+        for candidate, result in zip(candidates, results):
+            times = [float(t) for t in result.run_secs] if not result.error_msg else [FAILED_SECONDS]
+            self._database.commit_tuning_record(
+                TuningRecord(candidate.sch.trace, workload, times, self._context.target, candidate.args_info)
+            )
+
+
+def cost_model(kind: str) -> ms.CostModel:
+    """MetaSchedule's cost model by name: "xgb" or "random"."""
+    return ms.CostModel.create(kind, num_tuning_cores=1) if kind == "xgb" else ms.CostModel.create(kind)
+
+
+def _median(times) -> float:
+    ordered = sorted(float(t) for t in times)
+    return ordered[len(ordered) // 2]
