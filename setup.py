@@ -56,7 +56,7 @@ setup(
     package_dir={package: folder for folder, package in FOLDERS.items()},
     include_package_data=False,
     package_data={
-        "": ["*.c"],
+        "": ["*.c", "*.cc", "*.h"],
         "tvm_zerocopy": ["data/*", "data/*/*"],
         "tvm_zerocopy.benching": ["templates/*"],
         "tvm_zerocopy.tuning_logs": ["*/*", "*/*/*"],

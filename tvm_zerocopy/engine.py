@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import threading
 import weakref
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import runtime
 from .buffers import ExternalBuffer
 from .detections import Detections
 from .errors import BufferError, UnsupportedError
@@ -56,7 +58,6 @@ class Engine:
         self.signature = Signature(program, self.frame, names, self._cuda)
         self._weights = weights
         self._source = source  # the file it was loaded from
-        self._functions = {name: module.get_function(name) for name in ("main", "main_timed")}
         self._lock = threading.Lock()
         self._workspace = None
 
@@ -206,6 +207,16 @@ class Engine:
         """True if frames must be in memory that a CUDA device sees."""
         return self._cuda
 
+    def _get_function(self, name: str):
+        """One of the program's functions, ready to run: machine code for another CPU can be exported but not called."""
+        made_for, here = runtime.machine_of(self.target), platform.machine()
+        if made_for not in (None, here):
+            raise UnsupportedError(
+                f"this engine was compiled for {made_for} and this machine is {here}; export it and run it there "
+                "(tvm_zerocopy.load), or compile with target 'llvm'"
+            )
+        return self.module.get_function(name)
+
     def _allocate_workspace(self) -> ExternalBuffer:
         nbytes = max(self.program["workspace_bytes"], 1)
         return ExternalBuffer.allocate((nbytes,), "uint8", kind="device" if self._cuda else "host")
@@ -219,7 +230,7 @@ class Run:
     """One call of the program with its arguments made ready, so that calling it again makes nothing new."""
 
     def __init__(self, engine: Engine, inputs, outputs, workspace: ExternalBuffer, clock: ExternalBuffer | None = None):
-        self._function = engine._functions["main" if clock is None else "main_timed"]
+        self._function = engine._get_function("main" if clock is None else "main_timed")
         buffers = [*inputs, *outputs, engine.weights, workspace, *([] if clock is None else [clock])]
         self._arguments = tuple(_tensor(buffer, engine.runs_on_cuda) for buffer in buffers)
         self._checked = (*inputs, *outputs)

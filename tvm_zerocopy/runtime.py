@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -99,6 +100,20 @@ def release(version: str) -> str:
 def elf_machine() -> int | None:
     """This machine's number in ELF headers."""
     return _ELF_MACHINES.get(platform.machine().lower())
+
+
+def machine_of(target: str) -> str | None:
+    """The machine on which a target's host code runs, as ``platform.machine()`` names it; None: this one.
+
+    Parameters
+    ----------
+    target : str
+        A TVM target as JSON, as engines and artifacts carry it.
+    """
+    config = json.loads(target) if target.startswith("{") else {}
+    host = config.get("host") or config
+    architecture = str(host.get("mtriple") or "").split("-")[0]
+    return {"arm64": "aarch64", "amd64": "x86_64"}.get(architecture, architecture) or None
 
 
 @functools.lru_cache(maxsize=None)
