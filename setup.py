@@ -30,6 +30,14 @@ TVM = [
 ]
 VIDEO = ["av>=12"]
 CUDA = ['cuda-bindings>=12; python_version>="3.9"', 'cuda-python<12; python_version<"3.9"']  # 3.8: JetPack 5
+# Compilers and headers for GPUs that CUDA 13 dropped, Jetson AGX Xavier's among them; no GPU and no CUDA needed here.
+CUDA12 = [
+    "nvidia-cuda-nvrtc-cu12>=12.9,<13",
+    "nvidia-cuda-runtime-cu12>=12.9,<13",
+    "nvidia-cuda-nvcc-cu12>=12.9,<13",
+    "nvidia-cuda-cccl-cu12>=12.9,<13",
+    "cuda-bindings>=12.9,<13",
+]
 TUNE = ["xgboost-cpu>=2", "psutil", "cloudpickle", "tornado"]
 BENCH = ["psutil", "matplotlib>=3.6", "jinja2>=3", "scipy>=1.8"]
 PEERS = ["onnxruntime>=1.19", "openvino>=2024.0", "opencv-python-headless>=4.9"]  # and torch, torchvision, onnx2torch
@@ -71,6 +79,7 @@ setup(
     extras_require={
         "video": VIDEO,
         "cuda": CUDA,
+        "cuda12": CUDA12,
         "power": ["nvidia-ml-py>=12"],
         "trace": ['cupti-python>=12.8; python_version>="3.10"'],
         "tune": TUNE,
