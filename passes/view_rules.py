@@ -74,8 +74,15 @@ def _unless(is_view: Callable) -> Callable:
     return legalize
 
 
+def _reshape(builder, call):
+    """A view, except of what a conversion from the blocked layout just wrote: it writes the next layout at once."""
+    before = builder.lookup_binding(call.args[0]) if isinstance(call.args[0], relax.Var) else None
+    converts = isinstance(before, relax.Call) and getattr(before.args[0], "name_hint", "").startswith("from_blocked")
+    return call if is_reshape_view(call) and not converts else call.op.get_attr("FLegalize")(builder, call)
+
+
 VIEW_LEGALIZE_MAP: dict[str, Callable] = {
-    **{name: _unless(is_reshape_view) for name in RESHAPES},
+    **dict.fromkeys(RESHAPES, _reshape),
     "relax.concat": _unless(lambda call: concat_offsets(call) is not None),
     "relax.split": _unless(lambda call: split_offsets(call) is not None),
 }

@@ -12,6 +12,7 @@ from .passes.float_math import LEGALIZATIONS
 from .passes.fold_normalization import FoldNormalization
 from .passes.fuse_detection_head import FuseDetectionHead
 from .passes.fuse_preprocess import FusePreprocess
+from .passes.hoist_elementwise import HoistElementwise
 from .passes.lower_main import LowerMainToPrimFunc
 from .passes.view_rules import VIEW_LEGALIZE_MAP
 from .schedules import cpu
@@ -52,6 +53,8 @@ def pipeline(
         *([FuseDetectionHead(postprocess)] if postprocess is not None else []),
         relax.transform.EliminateCommonSubexpr(),
         relax.transform.DeadCodeElimination(["main"]),
+        # Activations stand next to the convolutions that they follow.
+        HoistElementwise(),
         # Operators become loop nests over channel-blocked tensors; views stay views.
         BlockLayout(cpu.machine_of(target).lanes),
         relax.transform.FoldConstant(),
