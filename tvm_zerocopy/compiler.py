@@ -41,6 +41,7 @@ def compile(
     shapes=None,
     dump=None,
     progress: Optional[Progress] = None,
+    inspect: Optional[Callable[[tvm.IRModule, tvm.target.Target], None]] = None,
 ) -> Engine:
     """Compile a detector into one program: camera frame in, boxes out.
 
@@ -68,6 +69,8 @@ def compile(
         A folder that gets the module as TVMScript before and after each pass.
     progress : callable or None
         Called with (step, steps done, steps in all) when a step begins.
+    inspect : callable or None
+        Called with the module just before machine code is made of it and the complete target, for reports.
 
     Raises
     ------
@@ -105,6 +108,8 @@ def compile(
             if writer is not None:
                 writer.after(step.info.name, module)
         progress("build", steps - 1, steps)
+        if inspect is not None:
+            inspect(module, target)
         library = build_module(module, target)
     return Engine(
         library,

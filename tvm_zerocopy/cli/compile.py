@@ -8,11 +8,12 @@ from rich.table import Table
 
 from ..errors import ArtifactError
 from ..specs import spec_fields
-from . import common, model_options
+from . import common, compile_report, model_options
 
 EXAMPLE = """
 tvm-zerocopy compile yolov5s.onnx -o yolov5s.so
 tvm-zerocopy compile yolov5s.onnx -o yolov5s.so --format nv12 --size 1920x1080 --dump modules/
+tvm-zerocopy compile yolov5s.onnx -o yolov5s_xavier.so --target nvidia/jetson-agx-xavier --report
 """
 SLOWEST = 5  # passes in the summary; --json has all
 
@@ -23,6 +24,9 @@ def add_arguments(parser) -> None:
     model_options.add_frame(parser, "--format")
     model_options.add_model(parser)
     parser.add_argument("--raw", action="store_true", help="no decode and NMS: give the model's raw outputs")
+    parser.add_argument(
+        "--report", action="store_true", help="list every kernel: what it takes, FLOP, bytes; on a GPU predicted times"
+    )
     parser.add_argument("--dump", metavar="DIR", help="write the module before and after each pass as TVMScript")
 
 
@@ -34,7 +38,7 @@ def run(args) -> int:
     options = model_options.compile_options(args)
     output = Path(args.output or Path(args.model).stem + ".so")
     _check_output(output)
-    starts = []
+    starts, report_of = [], []
     begin = time.monotonic()
     with common.Steps("compiling") as steps, common.json_lines(args.json) as write:
 
@@ -42,15 +46,29 @@ def run(args) -> int:
             starts.append((step, time.monotonic()))
             steps.advance(step, done, total)
 
+        def inspect(module, target) -> None:
+            if args.report:
+                progress("report", len(starts), len(starts) + 2)
+                report_of.append(compile_report.rows(module, target))
+
         engine = compile_model(
-            args.model, frame=frame, postprocess=postprocess, dump=args.dump, progress=progress, **options
+            args.model,
+            frame=frame,
+            postprocess=postprocess,
+            dump=args.dump,
+            progress=progress,
+            inspect=inspect,
+            **options,
         )
         progress("export", len(starts), len(starts) + 1)
         engine.export(str(output))
         starts.append(("", time.monotonic()))
         report = _report(args.model, output, engine, time.monotonic() - begin, starts)
-        write(report)
+        kernels = report_of[0] if report_of else None
+        write({**report, "kernels": compile_report.to_dict(kernels)} if kernels else report)
     _print(report, args)
+    if kernels:
+        compile_report.print_table(kernels, common.human_console(args.json))
     return 0
 
 

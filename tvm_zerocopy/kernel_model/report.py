@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 import tvm
@@ -81,6 +84,35 @@ class Report:
             "predicted_ms": self.predicted_seconds * 1e3,
             "model": MODEL,
         }
+
+
+def program_report(lowered: tvm.IRModule, target):
+    """The report of a whole program: ``Report`` for a GPU, the rows of `cpu_report` for a CPU.
+
+    Parameters
+    ----------
+    lowered : tvm.IRModule
+        As ``tvm_zerocopy.compile(inspect=...)`` gives it.
+    target : tvm.target.Target
+    """
+    program = json.loads(lowered.attrs["tz.program"])
+    if target.kind.name == "llvm":
+        return cpu_report(program)
+    from ..program import split_module
+
+    _, device_mods = split_module(lowered, target)
+    calls = Counter(call["kernel"] for call in program["calls"])
+    launches = {
+        str(func.attrs["global_symbol"]): calls.get(_launcher(str(func.attrs["global_symbol"])), 1)
+        for device_mod in device_mods.values()
+        for func in device_mod.functions.values()
+    }
+    return gpu_report(device_mods, launches)
+
+
+def _launcher(kernel: str) -> str:
+    """``tz.conv2d_kernel_1`` -> ``conv2d``: the function that a device kernel was split from."""
+    return re.sub(r"_kernel(_\d+)?$", "", kernel[3:] if kernel.startswith("tz.") else kernel)
 
 
 def gpu_report(device_mods, launches: dict[str, int]) -> Report:

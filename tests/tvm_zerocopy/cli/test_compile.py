@@ -35,6 +35,21 @@ def test_json_on_standard_output_is_all_there_is(run, model_path, tmp_path):
     assert all(step["seconds"] >= 0 for step in report["steps"])
 
 
+def test_report_of_a_cpu_program(run, model_path, tmp_path):
+    result = run("compile", model_path, "--raw", "--report", "--json", "report.json")
+    assert result.code == 0 and not result.err
+    (report,) = [json.loads(line) for line in (tmp_path / "report.json").read_text().splitlines()]
+    kernels = report["kernels"]["kernels"]
+    convolutions = [kernel for kernel in kernels if "conv2d" in kernel["name"]]
+    engine = tz.load(tmp_path / "small.so")
+    assert sum(kernel["calls"] for kernel in kernels) == len(engine.program["calls"])
+    assert sum(kernel["flop"] for kernel in kernels) == sum(call["flops"] or 0 for call in engine.program["calls"])
+    # the smallest YOLOv5 at 640 x 640 has 4.5 GFLOP (Ultralytics' table); a hundredth of the pixels, three classes
+    assert 0.03e9 < sum(kernel["flop"] for kernel in convolutions) < 0.05e9
+    for kernel in kernels:
+        assert kernel["name"] in result.out or kernel["name"][:40] in result.out
+
+
 def test_a_model_without_names_and_with_dynamic_axes(run, nameless, tmp_path):
     (tmp_path / "names.txt").write_text("a\nb\nc\n")
     options = ("--input-shape", "1,3,64,64", "--names", "names.txt", "--json", "report.json")
