@@ -31,7 +31,7 @@ CPUINFO_FLAGS = {
 EXAMPLES = 'such as "llvm", "llvm -mcpu=znver4", "cuda -arch=sm_72" or "nvidia/jetson-agx-xavier"'
 
 
-def resolve_target(target: str | dict | Target = "llvm") -> Target:
+def resolve_target(target: str | dict | Target = "llvm", code: bool = True) -> Target:
     """The complete target that a name stands for.
 
     Parameters
@@ -41,6 +41,8 @@ def resolve_target(target: str | dict | Target = "llvm") -> Target:
         -mattr=+a,-b"`` (or a dictionary, or JSON): kept as it says; a missing core count becomes this machine's.
         A TVM tag, for example ``"nvidia/jetson-agx-xavier"``: kept. ``"cuda"``: the GPU of this machine. A GPU target
         without a host gets this machine's CPU as host.
+    code : bool
+        False: a target that this TVM build has no code generator for is fine too.
 
     Returns
     -------
@@ -55,6 +57,8 @@ def resolve_target(target: str | dict | Target = "llvm") -> Target:
     kind = config.get("kind")
     if kind == "llvm" and not _names_a_cpu(config):
         config = {**host_cpu(), **config}
+    if kind == "llvm" and not config.get("mtriple") and system_triple() != str(codegen.llvm_get_system_triple()):
+        config = {**config, "mtriple": system_triple()}
     if kind == "cuda" and "arch" not in config:
         config = {**config, "arch": _local_cuda_arch()}
     try:
@@ -62,7 +66,8 @@ def resolve_target(target: str | dict | Target = "llvm") -> Target:
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[-1].split(" Target creation from")[0].rstrip(".")
         raise UnsupportedError(f"target {target!r} is not one TVM knows ({reason}); give one {EXAMPLES}") from error
-    _check(resolved, target)
+    if code:
+        _check(resolved, target)
     if resolved.kind.name == "llvm" and not resolved.attrs.get("num-cores"):
         return Target({**resolved.export(), "num-cores": available_cores()})
     if resolved.kind.name != "llvm" and resolved.host is None:
@@ -74,12 +79,19 @@ def host_cpu() -> dict:
     """This machine's CPU as a target configuration: LLVM's name, the features that the name gets wrong, and cores."""
     config = {
         "kind": "llvm",
-        "mtriple": codegen.llvm_get_system_triple(),
+        "mtriple": system_triple(),
         "mcpu": codegen.llvm_get_system_cpu(),
         "num-cores": available_cores(),
     }
     differences = _feature_differences(config)
     return {**config, "mattr": differences} if differences else config
+
+
+def system_triple() -> str:
+    """LLVM's triple for this machine; some vendors' builds are made for another one by default."""
+    triple, machine = str(codegen.llvm_get_system_triple()), platform.machine()
+    architecture = triple.split("-")[0].replace("arm64", "aarch64")
+    return triple if architecture == machine else f"{machine}-linux-gnu"
 
 
 def available_cores() -> int:
@@ -158,11 +170,17 @@ def _check(resolved: Target, asked) -> None:
         raise UnsupportedError(
             f"target {asked!r}: this TVM's LLVM has no {architecture} code generator; it has {', '.join(sorted(known))}"
         )
-    if cpu and not codegen.llvm_is_valid_cpu(str(cpu), str(triple)):
+    if cpu and not _knows_cpu(str(cpu), str(triple)):
         raise UnsupportedError(
             f"target {asked!r}: LLVM {codegen.llvm_version_major()} knows no CPU {str(cpu)!r} for {triple}; "
             f'name one that it knows (clang --print-supported-cpus lists them) or say "llvm" for this machine'
         )
+
+
+def _knows_cpu(cpu: str, triple: str) -> bool:
+    if hasattr(codegen, "llvm_is_valid_cpu"):
+        return codegen.llvm_is_valid_cpu(cpu, triple)
+    return cpu in codegen.llvm_get_cpu_archlist(Target({"kind": "llvm", "mtriple": triple}))  # TVM up to 0.19
 
 
 def _feature_differences(config: dict) -> list:

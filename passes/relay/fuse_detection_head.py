@@ -66,6 +66,12 @@ class FuseDetectionHead:
         return relay.transform.InferType()(result)
 
 
+def recognize_head(mod: tvm.IRModule, name: Optional[str] = None) -> Head:
+    """The detection head of ``main``, as named or recognized; raises what ``FuseDetectionHead`` does."""
+    main = _returning_fields(relay.transform.InferType()(mod))["main"]
+    return find_head(_outputs(main), _input_size(main), name)
+
+
 def _returning_fields(mod: tvm.IRModule) -> tvm.IRModule:
     """The module with ``main`` returning a tuple field by field, where an operator makes the whole tuple."""
     main = mod["main"]

@@ -13,6 +13,7 @@ EXAMPLE = """
 tvm-zerocopy tune yolov5s.onnx
 tvm-zerocopy tune yolov5s.onnx --trials 200 --publish my_logs/x86_64-avx512/yolov5s
 tvm-zerocopy tune yolov5s.onnx --target nvidia/jetson-agx-xavier --rpc 192.168.1.10:9190 --key xavier
+tvm-zerocopy tune yolov5s.onnx --tuner autotvm --trials 1000
 tvm-zerocopy tune --check my_logs/x86_64-avx512/yolov5s
 tvm-zerocopy tune --merge run1 run2 --work-dir merged
 """
@@ -23,6 +24,12 @@ def add_arguments(parser) -> None:
     parser.add_argument("--input-shape", type=common.shape, metavar="N,3,H,W", help="fixes a model's dynamic axes")
     parser.add_argument("--target", default="llvm", help="TVM target (default llvm: this machine's CPU)")
     parser.add_argument("--work-dir", metavar="DIR", help="where the log grows; run again to go on (tuning/MODEL)")
+    parser.add_argument(
+        "--tuner",
+        choices=("metaschedule", "autotvm", "ansor"),
+        default="metaschedule",
+        help="autotvm and ansor: in TVM builds with Relay (default metaschedule)",
+    )
     parser.add_argument(
         "--space",
         choices=("design", "generic"),
@@ -44,6 +51,9 @@ def add_arguments(parser) -> None:
 def run(args) -> int:
     if args.list:
         return _list(args)
+    from ..tuning.run import check_tuner
+
+    check_tuner(args.tuner)
     if args.check:
         return _check(args)
     if args.merge:
@@ -64,56 +74,67 @@ def _address(text: str):
     return host, int(port)
 
 
+def _options(args):
+    from ..targets import available_cores
+    from ..tuning.run import Options
+
+    return Options(
+        model=args.model,
+        target=args.target,
+        shapes=args.input_shape,
+        folder=Path(args.work_dir or Path("tuning") / Path(args.model).stem) if args.model else None,
+        tuner=args.tuner,
+        space=args.space,
+        trials=args.trials,
+        threads=args.threads or available_cores(),
+        seed=args.seed,
+        rpc=(*args.rpc, args.key) if args.rpc else None,
+    )
+
+
 def _tune(args) -> int:
-    from ..targets import available_cores, resolve_target
     from ..threads import use_available_cpus
-    from ..tuning import host, manifest, measure, published, session, view
-    from ..tuning.model import model_tasks
+    from ..tuning import host, manifest, view
+    from ..tuning.run import road
 
     if not Path(args.model).exists():
         raise SpecError(f"{args.model} does not exist; give an ONNX file")
     use_available_cpus()  # before TVM runs anything: it reads the number once
-    target = resolve_target(args.target)
-    threads = args.threads or available_cores()
-    folder = Path(args.work_dir or Path("tuning") / Path(args.model).stem)
+    options = _options(args)
     host.require_compiler()
-    tasks, rules = model_tasks(args.model, target, args.input_shape)
-    tasks = session.tunable(tasks, rules, target, args.space)
-    plan = session.Plan(tasks, target, rules, folder, args.space, args.trials, args.seed)
-    builder = measure.WorkerPoolBuilder(available_cores(), intrinsics=args.space == "generic")
-    runner = measure.rpc_runner(*args.rpc, args.key) if args.rpc else measure.local_runner(threads)
-    peak = host.peak_gflops(target) if not args.rpc and target.kind.name == "llvm" else None
+    run = road().Run(options)
+    peak = host.peak_gflops(run.target) if not args.rpc and run.target.kind.name == "llvm" else None
     console = common.human_console(args.json)
     with view.view_for(console) as show:
-        state, problems = session.tune(plan, builder, runner, peak, show)
+        state, problems = run.tune(peak, show)
     for problem in problems:
         common.warn(f"set aside from an earlier run: {problem}")
     console.print(view.task_table(state, len(state.tasks)))
     console.print(view.summary(state), highlight=False)
-    console.print(f"log      {folder}", soft_wrap=True, highlight=False)
+    console.print(f"log      {options.folder}", soft_wrap=True, highlight=False)
     if args.publish:
-        from ..tuning import log
-
         facts = manifest.describe(
-            log.best_seconds(folder),
+            run.best_seconds(),
             [item.task for item in state.tasks],
-            target,
+            run.target,
             model=Path(args.model).stem,
             measured="rpc" if args.rpc else "local",
             device=args.key if args.rpc else host.cpu_name(),
-            threads=threads,
+            threads=options.threads,
             command="tvm-zerocopy tune " + shlex.join(_public_arguments(args)),
+            tuner=args.tuner,
         )
-        count = published.publish(folder, args.publish, facts)
+        count = run.publish(args.publish, facts)
         console.print(f"published {count} records in {args.publish}", soft_wrap=True, highlight=False)
     with common.json_lines(args.json) as write:
-        write(_report(state, folder))
+        write(_report(state, options.folder))
     return 0 if all(item.best < float("inf") for item in state.tasks) else 1
 
 
 def _public_arguments(args) -> list:
     """The command for the manifest, without this machine's folders and addresses."""
     given = [Path(args.model).name, "--target", args.target, "--space", args.space, "--seed", str(args.seed)]
+    given += ["--tuner", args.tuner] if args.tuner != "metaschedule" else []
     return given + (["--trials", str(args.trials)] if args.trials else [])
 
 
@@ -165,11 +186,10 @@ def _list(args) -> int:
 
 
 def _check(args) -> int:
-    from ..tuning import check, published
+    from ..tuning.run import road
 
-    folder = published.log_folder(args.check)
     with common.Steps("checking") as steps, common.json_lines(args.json) as write:
-        found = check.check(folder, lambda done, total: steps.advance("", done, total))
+        found = road().check(args.check, _options(args), lambda done, total: steps.advance("", done, total))
         write(found)
     console = common.human_console(args.json)
     for problem in found["problems"]:
@@ -183,11 +203,11 @@ def _check(args) -> int:
 
 
 def _merge(args) -> int:
-    from ..tuning import published
+    from ..tuning.run import road
 
     if not args.work_dir:
         raise UsageError("--merge needs --work-dir DIR for the result")
-    count, problems = published.merge([published.log_folder(path) for path in args.merge], args.work_dir)
+    count, problems = road().merge(args.merge, args.work_dir)
     for problem in problems:
         common.warn(problem)
     with common.json_lines(args.json) as write:

@@ -8,6 +8,7 @@ from .. import tuning_logs
 from ..errors import ArtifactError, ZeroCopyError
 from . import manifest
 
+REJECTED = "rejected_lines.txt"  # beside a log: lines of it that could not be read
 PUBLISHED = Path(tuning_logs.__path__[0])
 
 

@@ -6,16 +6,19 @@ import shutil
 
 from ..diagnosis.machine import cpu_name
 from ..errors import UnsupportedError
-from ..schedules.cpu import machine_of
 
 __all__ = ["cpu_name", "peak_gflops", "require_compiler"]
 
 
 def peak_gflops(target) -> float:
     """Measured multiply-add peak of all allowed cores, GFLOP/s (see ``diagnosis.peak``)."""
+    from tvm.target import codegen
+
     from ..diagnosis import peak
 
-    return peak.measure(target, machine_of(target).lanes)
+    names = {str(feature) for feature in codegen.llvm_get_cpu_features(target)}
+    lanes = 16 if "avx512f" in names else 8 if "avx" in names else 4
+    return peak.measure(target, lanes)
 
 
 def require_compiler() -> None:

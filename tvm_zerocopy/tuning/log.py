@@ -16,13 +16,16 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tvm.s_tir import meta_schedule as ms
-from tvm.s_tir.meta_schedule.database import JSONDatabase, MemoryDatabase, TuningRecord, Workload
-from tvm.s_tir.meta_schedule.utils import shash2hex
+from .catalog import REJECTED
+from .meta_schedule import ms
+from .times import FAILED_SECONDS, median
+
+JSONDatabase, MemoryDatabase = ms.database.JSONDatabase, ms.database.MemoryDatabase
+TuningRecord, Workload = ms.database.TuningRecord, ms.database.Workload
+shash2hex = ms.utils.shash2hex
 
 WORKLOADS = "database_workload.json"
 RECORDS = "database_tuning_record.json"
-REJECTED = "rejected_lines.txt"
 
 
 @dataclass
@@ -54,20 +57,6 @@ class Log:
 def seconds(record: TuningRecord) -> float:
     """A record's time: the median of its repeats (infinite if the candidate failed)."""
     return median(record.run_secs or [])
-
-
-def median(times) -> float:
-    """The median of a candidate's repeats in seconds; infinite if it failed."""
-    times = sorted(float(t) for t in times)
-    if not times or times[-1] >= FAILED:
-        return float("inf")
-    middle = len(times) // 2
-    return times[middle] if len(times) % 2 else (times[middle - 1] + times[middle]) / 2
-
-
-# MetaSchedule stores 1e10 seconds for a candidate that failed to build or run (database.cc, kMaxMeanTime).
-FAILED_SECONDS = 1e10
-FAILED = FAILED_SECONDS / 10  # anything near it
 
 
 def read(folder) -> Log:

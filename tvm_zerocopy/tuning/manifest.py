@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import tvm
 from tvm.target import Target, codegen
 
 from ..errors import ArtifactError
@@ -18,7 +19,7 @@ METASCHEDULE = "metaschedule"  # the tuner of manifests that name none
 # How a record's time came about: on a device of the target's kind here, on one through RPC, on a GPU of another
 # architecture, or predicted by a static model.
 MEASURED = ("local", "rpc", "other_arch", "predicted")
-PACKAGES = ("tvm-zerocopy", "apache-tvm", "apache-tvm-ffi", "xgboost-cpu", "xgboost")
+PACKAGES = ("tvm-zerocopy", "apache-tvm", "apache-tvm-ffi", "hhb-tvm", "xgboost-cpu", "xgboost")
 # CPU features that decide which vector code a kernel becomes; a log is valid where these are present.
 DECISIVE_FEATURES = ("avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16", "neon", "bf16")
 
@@ -63,6 +64,7 @@ def describe(
             row = {"hash": task.hash, "name": task.name, "runs": task.weight, "flop": task.flop}
             rows.append({**row, "best_ms": round(seconds * 1e3, 5), "gflops": rate})
     total = float(np.sum([row["best_ms"] * row["runs"] for row in rows]))
+    versions = [(name, _version(name)) for name in PACKAGES]
     flop = float(np.sum([row["flop"] * row["runs"] for row in rows]))
     return {
         "format": FORMAT,
@@ -73,7 +75,7 @@ def describe(
         "device": device,
         "threads": threads,
         "measured": measured,
-        "versions": {name: version for name in PACKAGES for version in [_version(name)] if version},
+        "versions": {"tvm": tvm.__version__, **{name: version for name, version in versions if version}},
         "date": datetime.date.today().isoformat(),
         "command": command,
         "figures": {"tuned_kernels_ms": round(total, 3), "gflops": round(flop / total / 1e6, 1) if total else 0.0},
@@ -94,7 +96,7 @@ def _plain(value):
         return str(value)
     if hasattr(value, "value"):  # IntImm
         return int(value)
-    return [_plain(item) for item in value] if hasattr(value, "__iter__") else value
+    return [_plain(item) for item in value] if hasattr(value, "__getitem__") else value
 
 
 def write(folder, manifest: dict) -> None:

@@ -6,13 +6,12 @@ import contextlib
 import os
 import shutil
 
-from tvm.s_tir import meta_schedule as ms
-from tvm.s_tir.meta_schedule.builder import BuilderInput
-from tvm.s_tir.meta_schedule.database import TuningRecord
-from tvm.s_tir.meta_schedule.runner import RunnerInput, RunnerResult
-
-from .log import FAILED_SECONDS
+from .meta_schedule import ms
 from .rounds import Search
+from .times import FAILED_SECONDS, median
+
+BuilderInput, TuningRecord = ms.builder.BuilderInput, ms.database.TuningRecord
+RunnerInput, RunnerResult = ms.runner.RunnerInput, ms.runner.RunnerResult
 
 
 class MetaScheduleSearch(Search):
@@ -35,7 +34,7 @@ class MetaScheduleSearch(Search):
         if not self._begun:
             self._context.pre_tuning(planned, count, None, self._database, self._cost_model)
             self._begun = True
-        return self._context.generate_measure_candidates() or []
+        return list(self._context.generate_measure_candidates() or [])
 
     def measure(self, candidates):
         context = self._context
@@ -53,7 +52,7 @@ class MetaScheduleSearch(Search):
                     shutil.rmtree(os.path.dirname(item.artifact_path))
         context.notify_runner_results(candidates, results)
         self._cost_model.update(context, candidates, results)
-        times = [_median(result.run_secs) for result in results if not result.error_msg]
+        times = [median(result.run_secs) for result in results if not result.error_msg]
         errors = [str(result.error_msg).strip().splitlines()[-1] for result in results if result.error_msg]
         return times, errors
 
@@ -73,8 +72,3 @@ class MetaScheduleSearch(Search):
 def cost_model(kind: str) -> ms.CostModel:
     """MetaSchedule's cost model by name: "xgb" or "random"."""
     return ms.CostModel.create(kind, num_tuning_cores=1) if kind == "xgb" else ms.CostModel.create(kind)
-
-
-def _median(times) -> float:
-    ordered = sorted(float(t) for t in times)
-    return ordered[len(ordered) // 2]

@@ -1,0 +1,1 @@
+"""Compiling and running detectors with TVM builds that have Relay: the twins of what needs Relax elsewhere."""

@@ -1,0 +1,27 @@
+"""The compile pipeline on Relay: one list of passes, in the order in which they run before ``relay.build``."""
+
+from typing import List, Optional
+
+import tvm
+
+from ..passes.relay import FoldNormalization, FuseDetectionHead, FusePreprocess, VectorizeMath
+from ..specs import Frame, Nms, Preprocess
+
+
+def pipeline(frame: Frame, preprocess: Preprocess, postprocess: Optional[Nms]) -> List[tvm.transform.Pass]:
+    """The passes from an imported network to what ``relay.build`` compiles.
+
+    Parameters
+    ----------
+    frame, preprocess : Frame, Preprocess
+    postprocess : Nms or None
+        None: ``main`` gives the network's raw outputs.
+    """
+    return [
+        # What the user declared becomes part of the network: camera's frame in, boxes out.
+        FusePreprocess(frame, preprocess),
+        FoldNormalization(),
+        *([FuseDetectionHead(postprocess)] if postprocess is not None else []),
+        # What relay.build would make scalar calls of libm.
+        VectorizeMath(),
+    ]

@@ -1,0 +1,1 @@
+"""Tuning with what TVM builds with Relay have: AutoTVM, Ansor (``auto_scheduler``) and their MetaSchedule."""
