@@ -266,6 +266,10 @@ class TestXavier:
     """cuda -arch=sm_72, as far as a build without CUDA goes: tasks, spaces, measure options, logs."""
 
     @pytest.fixture(scope="class")
+    def module(self, model):
+        return tasks.model_module(str(model), kind="cuda")
+
+    @pytest.fixture(scope="class")
     def xavier(self):
         return resolve_target("nvidia/jetson-agx-xavier", code=False)
 

@@ -34,7 +34,7 @@ class Run:
         self._tuner = tuner_of(options.tuner)
         self.target = resolve_target(options.target, code=False)
         with without_downloads():
-            module = tasks.model_module(options.model, options.shapes)
+            module = tasks.model_module(options.model, options.shapes, self.target.kind.name)
             self.tasks = self._tuner.extract(module, self.target)
 
     def tune(self, peak, on_round):
@@ -83,8 +83,8 @@ def check(path, options, on_record) -> dict:
     if options is None or options.model is None:
         raise UnsupportedError(f"a log of {tuner.name} is checked against its model: tune MODEL.onnx --check {path}")
     with without_downloads():
-        module = tasks.model_module(options.model, options.shapes)
         target = resolve_target(options.target)
+        module = tasks.model_module(options.model, options.shapes, target.kind.name)
         on_record(0, 1)
         try:
             with tvm.transform.PassContext(opt_level=3), tuner.applied([folder]) as applied:
