@@ -209,6 +209,8 @@ def _link(engine: Engine, library: Path) -> None:
     from tvm.support import cc
     from tvm.target import Target
 
+    from .device_code import packer
+
     target = Target(json.loads(engine.target))
     triple = str((target.host or target).attrs.get("mtriple") or "")
     architecture = triple.split("-")[0].replace("arm64", "aarch64")
@@ -218,7 +220,11 @@ def _link(engine: Engine, library: Path) -> None:
     if compiler is None:
         raise UnsupportedError("export links with a C compiler and finds none; apt install g++, or set CXX")
     try:
-        engine.module.export_library(str(library), fcompile=cc.cross_compiler(compiler, options=["-shared", "-fPIC"]))
+        engine.module.export_library(
+            str(library),
+            fcompile=cc.cross_compiler(compiler, options=["-shared", "-fPIC"]),
+            fpack_imports=packer(str(target.attrs["arch"])) if target.kind.name == "cuda" else None,
+        )
     except FileNotFoundError as error:
         mend = f"apt install g++-{architecture}-linux-gnu" if architecture else "apt install g++"
         raise UnsupportedError(f"export links with {compiler}, which is not installed; {mend} or set CXX") from error

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import runtime
-from .buffers import ExternalBuffer
+from .buffers import ExternalBuffer, cuda
 from .detections import Detections
 from .errors import BufferError, UnsupportedError
 from .signature import OutputField, Signature
@@ -60,6 +60,7 @@ class Engine:
         self._source = source  # the file it was loaded from
         self._lock = threading.Lock()
         self._workspace = None
+        self._placed_weights = None
 
     # --- run --------------------------------------------------------------------------------------------------------
 
@@ -217,6 +218,16 @@ class Engine:
             )
         return self.module.get_function(name)
 
+    def _weights_in_place(self) -> ExternalBuffer:
+        """The weights where the kernels read them: on CUDA in the device's own memory, copied there at the first run."""
+        if self._placed_weights is None:
+            weights = self._weights
+            if self._cuda:
+                weights = ExternalBuffer.allocate(self._weights.shape, "uint8", kind="device")
+                cuda.runtime().copy(weights.address, self._weights.address, weights.nbytes)
+            self._placed_weights = weights
+        return self._placed_weights
+
     def _allocate_workspace(self) -> ExternalBuffer:
         nbytes = max(self.program["workspace_bytes"], 1)
         return ExternalBuffer.allocate((nbytes,), "uint8", kind="device" if self._cuda else "host")
@@ -231,7 +242,7 @@ class Run:
 
     def __init__(self, engine: Engine, inputs, outputs, workspace: ExternalBuffer, clock: ExternalBuffer | None = None):
         self._function = engine._get_function("main" if clock is None else "main_timed")
-        buffers = [*inputs, *outputs, engine.weights, workspace, *([] if clock is None else [clock])]
+        buffers = [*inputs, *outputs, engine._weights_in_place(), workspace, *([] if clock is None else [clock])]
         self._arguments = tuple(_tensor(buffer, engine.runs_on_cuda) for buffer in buffers)
         self._checked = (*inputs, *outputs)
         self._holds = tuple(buffer.for_device() for buffer in self._checked)

@@ -1,4 +1,4 @@
-"""The compile pipeline: one list of passes, in the order in which they run."""
+"""The compile pipelines: for each kind of target one list of passes, in the order in which they run."""
 
 from typing import List, Optional
 
@@ -6,6 +6,7 @@ import tvm
 from tvm import relax
 
 from .errors import UnsupportedError
+from .passes import cuda_math
 from .passes.apply_schedules import ApplySchedules
 from .passes.block_layout import BlockLayout
 from .passes.float_math import LEGALIZATIONS
@@ -15,12 +16,16 @@ from .passes.fuse_preprocess import FusePreprocess
 from .passes.hoist_elementwise import HoistElementwise
 from .passes.lower_main import LowerMainToPrimFunc
 from .passes.view_rules import VIEW_LEGALIZE_MAP
-from .schedules import cpu
+from .schedules import cpu, cuda
 from .specs import Frame, Nms, Preprocess
 
 
 def pipeline(
-    frame: Frame, preprocess: Preprocess, postprocess: Optional[Nms], target: tvm.target.Target, measured=None
+    frame: Frame,
+    preprocess: Preprocess,
+    postprocess: Optional[Nms],
+    target: tvm.target.Target,
+    measured=None,
 ) -> List[tvm.transform.Pass]:
     """The passes from an imported network to one host function.
 
@@ -40,8 +45,14 @@ def pipeline(
     UnsupportedError
         If there are no schedules for that kind of target.
     """
-    if target.kind.name != "llvm":
-        raise UnsupportedError(f"target {target.kind.name} has no schedules here; use llvm")
+    if target.kind.name == "llvm":
+        return _cpu(frame, preprocess, postprocess, target, measured)
+    if target.kind.name == "cuda":
+        return _cuda(frame, preprocess, postprocess, target, measured)
+    raise UnsupportedError(f"target {target.kind.name} has no schedules here; use llvm or cuda")
+
+
+def _cpu(frame, preprocess, postprocess, target, measured):
     return [
         # The network as inference needs it.
         relax.transform.DecomposeOpsForInference(),
@@ -66,5 +77,33 @@ def pipeline(
         relax.transform.DeadCodeElimination(["main"]),
         # Loop nests become fast loop nests, and main one function on memory planned ahead.
         ApplySchedules(cpu.rules(), target, measured),
+        LowerMainToPrimFunc(),
+    ]
+
+
+def _cuda(frame, preprocess, postprocess, target, measured):
+    return [
+        # The network as inference needs it.
+        relax.transform.DecomposeOpsForInference(),
+        relax.transform.FoldBatchnormToConv2D(),
+        relax.transform.FoldConstant(),
+        # What the user declared becomes part of it: camera's frame in, boxes out.
+        FusePreprocess(frame, preprocess),
+        FoldNormalization(),
+        *([FuseDetectionHead(postprocess)] if postprocess is not None else []),
+        relax.transform.EliminateCommonSubexpr(),
+        relax.transform.DeadCodeElimination(["main"]),
+        # Channels in blocks of 16, a tensor core's tile: concatenations stay views, and a block of pixels is one stretch of
+        # memory for every width (TensorRT calls this layout kCHW16). NHWC would copy each concatenation.
+        BlockLayout(cuda.CHANNEL_BLOCK, winograd=False),
+        relax.transform.FoldConstant(),
+        relax.transform.LegalizeOps({**cuda_math.LEGALIZATIONS, **VIEW_LEGALIZE_MAP}),
+        # Elementwise neighbours move into the kernels that feed them.
+        relax.transform.AnnotateTIROpPattern(),
+        relax.transform.FuseOps(),
+        relax.transform.FuseTIR(),
+        relax.transform.DeadCodeElimination(["main"]),
+        # Loop nests become grids of threads, and main one host function that launches them on memory planned ahead.
+        ApplySchedules(cuda.rules(), target, measured),
         LowerMainToPrimFunc(),
     ]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import tvm
 from tvm import s_tir, tirx
+from tvm.ir import PrimType
 from tvm.target import Target
 from tvm.tirx.build import split_host_device_mods, tir_to_runtime
+
+from . import cuda_toolchain
+from .device_code import cuda_source
 
 KERNEL_PREFIX = "tz."  # of the kernels' symbols, so that profilers and debuggers name them and nothing else is shadowed
 CPU = 1  # DLDeviceType
@@ -27,15 +33,63 @@ def build_module(lowered: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     -------
     tvm.runtime.Module
         With the functions ``main`` and ``main_timed``.
+
+    Raises
+    ------
+    UnsupportedError
+        If the target is a CUDA GPU and its compiler is missing or does not know it.
+    """
+    host_mod, device_mods = split_module(lowered, target)
+    compiler = cuda_toolchain.compiling(str(target.attrs["arch"])) if device_mods else contextlib.nullcontext()
+    with compiler:
+        built = tir_to_runtime(host_mod, device_mods, target.host or target)
+    source = cuda_source(built)
+    if source is not None:
+        cuda_toolchain.compile_source(source, str(target.attrs["arch"]))  # now, not when it is exported
+    return built
+
+
+def split_module(lowered: tvm.IRModule, target: Target):
+    """The host's functions and, for a GPU, the kernels that they launch, ready for code generation.
+
+    Parameters
+    ----------
+    lowered : tvm.IRModule
+    target : tvm.target.Target
+
+    Returns
+    -------
+    host_mod : tvm.IRModule
+    device_mods : dict of tvm.target.Target to tvm.IRModule
     """
     host = target.host or target
     pipeline, finalize_host, finalize_device = s_tir.pipeline.default_s_tir_pipeline()
     functions = {var: func.with_attr("target", target.with_host(host)) for var, func in lowered.functions.items()}
-    mod = pipeline(tvm.IRModule(functions))
+    if target.kind.name == "llvm":
+        mod = pipeline(tvm.IRModule(functions))
+    else:
+        mod = _split_launchers(functions, pipeline, host)
     mod = tvm.IRModule({var: _as_host_function(var, func, host) for var, func in mod.functions.items()})
     host_mod, device_mods = split_host_device_mods(mod)
-    device_mods = {device: finalize_device()(device_mod) for device, device_mod in device_mods.items()}
-    return tir_to_runtime(finalize_host()(host_mod), device_mods, host)
+    return finalize_host()(host_mod), {device: finalize_device()(kernels) for device, kernels in device_mods.items()}
+
+
+def _split_launchers(functions, pipeline, host: Target) -> tvm.IRModule:
+    """Each kernel of a GPU as a launcher, a host function, and the device functions that it launches.
+
+    `SplitHostDevice` takes a function of the GPU's target that a host function calls for a device function. So that the
+    launchers stay on the host, they go through the pipeline without main, and main with host functions in their place.
+    """
+    entries = {var: func for var, func in functions.items() if "global_symbol" in func.attrs}
+    kernels = {var: func for var, func in functions.items() if var not in entries}
+    stubs = {var: _stub(func).with_attr("target", host) for var, func in kernels.items()}
+    with_stubs = pipeline(tvm.IRModule({**entries, **stubs}))
+    done = {var: func for var, func in with_stubs.functions.items() if var not in stubs}
+    return tvm.IRModule({**pipeline(tvm.IRModule(kernels)).functions, **done})
+
+
+def _stub(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    return tirx.PrimFunc(func.params, tirx.Return(tirx.IntImm("int32", 0)), PrimType("int32"))
 
 
 def _as_host_function(var, func, host: Target):

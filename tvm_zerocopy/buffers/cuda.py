@@ -79,6 +79,10 @@ class CudaRuntime:
         """Give memory made by `allocate` back."""
         self._call("cudaFree" if kind in ("managed", "device") else "cudaFreeHost", address)
 
+    def copy(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy between any two kinds of memory and wait for it; for what happens once, such as uploading weights."""
+        self._call("cudaMemcpy", destination, source, nbytes, self._api.cudaMemcpyKind.cudaMemcpyDefault)
+
     def is_managed(self, address: int) -> bool:
         """True if CUDA knows the address as managed memory (shared by host and device)."""
         attributes = self._call("cudaPointerGetAttributes", address)

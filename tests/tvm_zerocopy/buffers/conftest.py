@@ -1,5 +1,6 @@
 """A stand-in for ``cuda.bindings.runtime``: real host memory behind CUDA's calls, and a log of what was called."""
 
+import ctypes
 import mmap
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ class FakeBindings:
     cudaDeviceAttr = SimpleNamespace(cudaDevAttrConcurrentManagedAccess=89)
     cudaMemoryType = SimpleNamespace(cudaMemoryTypeManaged=3)
     cudaMemAttachGlobal, cudaMemAttachHost, cudaMemAttachSingle = 1, 2, 4
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyDefault=4)
     cudaHostAllocPortable, cudaHostAllocMapped = 1, 2
 
     def __init__(self, concurrent=1, fail=None, device_offset=0):
@@ -73,6 +75,11 @@ class FakeBindings:
     def cudaPointerGetAttributes(self, address):
         managed = self.live.get(address, (None, ""))[1] == "cudaMallocManaged"
         return self._done("cudaPointerGetAttributes", (address,), SimpleNamespace(type=3 if managed else 2))
+
+    def cudaMemcpy(self, destination, source, nbytes, kind):
+        assert kind == 4
+        ctypes.memmove(destination, source, nbytes)
+        return self._done("cudaMemcpy", (destination, source, nbytes, kind))
 
     def cudaStreamSynchronize(self, stream):
         return self._done("cudaStreamSynchronize", (stream,))

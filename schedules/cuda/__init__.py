@@ -1,0 +1,16 @@
+"""CUDA schedule rules; ``rules()`` is the one list, first match wins."""
+
+from __future__ import annotations
+
+from .fallback import Fallback
+from .preprocess import Preprocess
+
+CHANNEL_BLOCK = 16  # channels that lie together: the side of a tensor core's tile (wmma m16n16k16)
+
+
+def rules():
+    """The rules in the order in which they are tried."""
+    return [Preprocess(), Fallback()]
+
+
+__all__ = ["CHANNEL_BLOCK", "Fallback", "Preprocess", "rules"]

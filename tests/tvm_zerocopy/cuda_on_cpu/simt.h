@@ -1,0 +1,160 @@
+// CUDA C as C++ for one CPU thread: the kernels' own source runs, one block after another, its threads as coroutines that
+// change at __syncthreads(). A missing barrier shows, because a thread runs on alone until the next one.
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include <ucontext.h>
+#include <algorithm>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __shared__ static
+#define __launch_bounds__(...)
+#define __align__(n) alignas(n)
+
+struct dim3_ { unsigned x = 1, y = 1, z = 1; };
+namespace simt {
+inline dim3_ grid, block, block_index, thread_index;
+inline ucontext_t scheduler;
+struct Thread { ucontext_t context; dim3_ index; bool done; };
+inline std::vector<Thread> threads;
+inline std::vector<char> stacks;
+inline Thread *current = nullptr;
+inline void (*body)() = nullptr;
+constexpr size_t STACK = 1 << 16;
+
+inline void barrier() {
+  Thread *self = current;
+  swapcontext(&self->context, &scheduler);
+}
+inline void trampoline() {
+  body();
+  current->done = true;
+}
+// Runs one block. Without barriers its threads are a plain loop.
+inline void run_block(bool barriers) {
+  size_t count = size_t(block.x) * block.y * block.z;
+  if (!barriers) {
+    for (unsigned z = 0; z < block.z; ++z)
+      for (unsigned y = 0; y < block.y; ++y)
+        for (unsigned x = 0; x < block.x; ++x) { thread_index.x = x; thread_index.y = y; thread_index.z = z; body(); }
+    return;
+  }
+  if (threads.size() < count) { threads.resize(count); stacks.resize(count * STACK); }
+  for (size_t i = 0; i < count; ++i) {
+    Thread &t = threads[i];
+    t.done = false;
+    t.index.x = i % block.x; t.index.y = i / block.x % block.y; t.index.z = i / block.x / block.y;
+    getcontext(&t.context);
+    t.context.uc_stack.ss_sp = &stacks[i * STACK];
+    t.context.uc_stack.ss_size = STACK;
+    t.context.uc_link = &scheduler;
+    makecontext(&t.context, trampoline, 0);
+  }
+  for (bool left = true; left;) {
+    left = false;
+    for (size_t i = 0; i < count; ++i) {
+      if (threads[i].done) continue;
+      current = &threads[i];
+      thread_index = current->index;
+      swapcontext(&scheduler, &current->context);
+      left |= !threads[i].done;
+    }
+  }
+}
+inline void launch(const dim3_ &g, const dim3_ &b, bool barriers, void (*kernel)()) {
+  grid = g; block = b; body = kernel;
+  for (block_index.z = 0; block_index.z < g.z; ++block_index.z)
+    for (block_index.y = 0; block_index.y < g.y; ++block_index.y)
+      for (block_index.x = 0; block_index.x < g.x; ++block_index.x) run_block(barriers);
+}
+inline unsigned lane() { return (thread_index.x + block.x * (thread_index.y + block.y * thread_index.z)) % 32; }
+}  // namespace simt
+#define threadIdx simt::thread_index
+#define blockIdx simt::block_index
+#define blockDim simt::block
+#define gridDim simt::grid
+#define __syncthreads() simt::barrier()
+
+template <typename T, int N> struct alignas(sizeof(T) * N) Vector;
+template <typename T> struct alignas(sizeof(T) * 2) Vector<T, 2> { T x, y; };
+template <typename T> struct Vector<T, 3> { T x, y, z; };
+template <typename T> struct alignas(sizeof(T) * 4 > 16 ? 16 : sizeof(T) * 4) Vector<T, 4> { T x, y, z, w; };
+#define VECTORS(T, NAME) \
+  using NAME##2 = Vector<T, 2>; using NAME##3 = Vector<T, 3>; using NAME##4 = Vector<T, 4>; \
+  inline NAME##2 make_##NAME##2(T x, T y) { return {x, y}; } \
+  inline NAME##3 make_##NAME##3(T x, T y, T z) { return {x, y, z}; } \
+  inline NAME##4 make_##NAME##4(T x, T y, T z, T w) { return {x, y, z, w}; }
+VECTORS(float, float) VECTORS(double, double) VECTORS(int, int) VECTORS(unsigned, uint) VECTORS(short, short)
+VECTORS(unsigned short, ushort) VECTORS(signed char, char) VECTORS(unsigned char, uchar) VECTORS(int64_t, longlong)
+VECTORS(uint64_t, ulonglong)
+
+#define CUDART_INF_F INFINITY
+using std::max;
+using std::min;
+inline float __expf(float x) { return expf(x); }
+inline float __logf(float x) { return logf(x); }
+inline float __fdividef(float x, float y) { return x / y; }
+inline float __int_as_float(int x) { float y; memcpy(&y, &x, 4); return y; }
+inline int __float_as_int(float x) { int y; memcpy(&y, &x, 4); return y; }
+template <typename T> inline T __ldg(const T *p) { return *p; }
+inline int atomicAdd(int *p, int v) { int old = *p; *p += v; return old; }
+
+// --- half ----------------------------------------------------------------------------------------------------------------
+struct half {
+  _Float16 v;
+  half() = default;
+  half(float x) : v(_Float16(x)) {}
+  half(double x) : v(_Float16(float(x))) {}
+  half(int x) : v(_Float16(x)) {}
+  operator float() const { return float(v); }
+};
+using __half = half;
+inline half __float2half_rn(float x) { return half(x); }
+inline float __half2float(half x) { return float(x); }
+struct half2 { half x, y; };
+inline half2 make_half2(half x, half y) { return {x, y}; }
+inline unsigned __pack_half2(const half x, const half y) {
+  uint16_t a, b;
+  memcpy(&a, &x, 2); memcpy(&b, &y, 2);
+  return unsigned(b) << 16 | a;
+}
+
+// --- tensor cores: the first thread of a warp holds the tile and does the warp's work ---------------------------------------
+namespace nvcuda { namespace wmma {
+struct row_major {}; struct col_major {}; struct matrix_a {}; struct matrix_b {}; struct accumulator {};
+enum layout_t { mem_row_major, mem_col_major };
+template <typename U, int M, int N, int K, typename T, typename L = row_major> struct fragment { T x[256]; };
+template <typename T> inline float number(T x) { return float(x); }
+template <typename U, typename T, typename L>
+inline void load_matrix_sync(fragment<U, 16, 16, 16, T, L> &f, const T *p, unsigned stride) {
+  if (simt::lane()) return;
+  for (int i = 0; i < 16; ++i)
+    for (int j = 0; j < 16; ++j)
+      f.x[i * 16 + j] = std::is_same<L, row_major>::value ? p[i * stride + j] : p[j * stride + i];
+}
+template <typename U, typename T, typename L, typename V>
+inline void fill_fragment(fragment<U, 16, 16, 16, T, L> &f, V value) {
+  for (auto &x : f.x) x = T(value);
+}
+template <typename A, typename B, typename C>
+inline void mma_sync(C &d, const A &a, const B &b, const C &c) {
+  if (simt::lane()) return;
+  float sums[256];
+  for (int i = 0; i < 16; ++i)
+    for (int j = 0; j < 16; ++j) {
+      float sum = number(c.x[i * 16 + j]);
+      for (int k = 0; k < 16; ++k) sum += number(a.x[i * 16 + k]) * number(b.x[k * 16 + j]);
+      sums[i * 16 + j] = sum;
+    }
+  for (int i = 0; i < 256; ++i) d.x[i] = sums[i];
+}
+template <typename T, typename L>
+inline void store_matrix_sync(T *p, const fragment<accumulator, 16, 16, 16, T, L> &f, unsigned stride, layout_t) {
+  if (simt::lane()) return;
+  for (int i = 0; i < 16; ++i)
+    for (int j = 0; j < 16; ++j) p[i * stride + j] = f.x[i * 16 + j];
+}
+}}  // namespace nvcuda::wmma

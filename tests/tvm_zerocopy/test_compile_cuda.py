@@ -1,0 +1,65 @@
+"""`tz.compile` for a GPU that is not here: machine code for Jetson AGX Xavier, and what ptxas says of every kernel."""
+
+import struct
+import time
+import warnings
+
+import pytest
+
+import tvm_zerocopy as tz
+from tvm_zerocopy import cuda_toolchain
+from tvm_zerocopy.device_code import cuda_source, packer, replace_source
+from tvm_zerocopy.errors import ArtifactError, UnsupportedError, ZeroCopyWarning
+from tvm_zerocopy.models import build
+
+XAVIER = "nvidia/jetson-agx-xavier"
+MODELS = ["yolov5n", "yolov5s", "yolov8n", "yolov8s", "resnet18"]
+SECONDS = 60
+
+
+def needs_toolchain():
+    try:
+        cuda_toolchain.find_toolchain("sm_72")
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+
+
+def compiled(name, precision, size=None):
+    options = {"postprocess": None, "preprocess": tz.Preprocess.imagenet()} if name == "resnet18" else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZeroCopyWarning)
+        return tz.compile(build(name, size=size), target=XAVIER, precision=precision, **options)
+
+
+@pytest.mark.parametrize("precision", ["float32"])
+@pytest.mark.parametrize("name", MODELS)
+def test_models_compile_for_xavier_without_spills(name, precision):
+    needs_toolchain()
+    begin = time.monotonic()
+    engine = compiled(name, precision)
+    assert time.monotonic() - begin < SECONDS
+    ptx = cuda_toolchain.compile_source(cuda_source(engine.module), "sm_72", "ptx")
+    _, kernels = cuda_toolchain.assemble(ptx, "sm_72")
+    spilling = {name: k for name, k in kernels.items() if k.spill_store_bytes or k.spill_load_bytes}
+    assert kernels and not spilling
+
+
+def test_packed_imports_hold_machine_code_in_the_source_s_place(tmp_path):
+    needs_toolchain()
+    engine = compiled("yolov5n", "float32", 64)
+    source = cuda_source(engine.module).encode()
+    packed = (tmp_path / "kernels.bin", packer("sm_72")(engine.module, False, "", tmp_path))[0].read_bytes()
+    assert struct.unpack_from("<Q", packed)[0] == len(packed) - 8
+    assert source not in packed
+    assert packed.endswith(cuda_toolchain.compile_source(source.decode(), "sm_72"))
+    assert b"cubin" in packed
+
+
+def test_unknown_serialization_is_refused():
+    with pytest.raises(ArtifactError, match="0.27"):
+        replace_source(struct.pack("<Q", 6) + b"source", b"source", b"code", "cubin")
+
+
+def test_other_targets_are_refused():
+    with pytest.raises(UnsupportedError, match="llvm or cuda"):
+        tz.compile(build("yolov5n", size=64), target='{"kind": "opencl"}')

@@ -1,0 +1,83 @@
+"""Machine code for the GPU inside an artifact that was compiled on a machine without one.
+
+Without the CUDA driver, TVM keeps kernels as CUDA C and would have them compiled where the artifact is loaded, by NVRTC and
+TVM's Python package. Here the record of the serialized module gets the cubin instead, so that TVM's runtime alone runs it.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import tvm_ffi
+
+from .cuda_toolchain import compile_source
+from .errors import ArtifactError
+
+SYMBOL = "__tvm_ffi__library_bin"  # where TVM's loader looks for imported modules
+ASSEMBLY = """\
+.section .rodata
+.balign 64
+.globl {symbol}
+.type {symbol}, %object
+.size {symbol}, {size}
+{symbol}:
+.incbin "{path}"
+"""
+
+
+def cuda_source(module) -> str | None:
+    """The CUDA C of a built module's kernels, or None if it has none."""
+    for imported in module.imports:
+        if imported.kind == "cuda":
+            return str(imported.inspect_source("cuda"))
+    return None
+
+
+def packer(arch: str, kind: str = "cubin"):
+    """``fpack_imports`` for ``Module.export_library``: kernels as machine code for ``arch`` (or its PTX).
+
+    Raises
+    ------
+    UnsupportedError
+        When called, if the kernels cannot be compiled; see `cuda_toolchain.compile_source`.
+    """
+
+    def pack(module, _is_system_lib, prefix, folder):
+        packed = tvm_ffi.get_global_func("runtime.ModulePackImportsToTensor")(module).numpy().tobytes()
+        source = cuda_source(module)
+        if source is not None:
+            packed = replace_source(packed, source.encode(), compile_source(source, arch, kind), kind)
+        blob, assembly = Path(folder) / "kernels.bin", Path(folder) / "kernels.s"
+        blob.write_bytes(packed)
+        assembly.write_text(ASSEMBLY.format(symbol=prefix + SYMBOL, size=len(packed), path=blob))
+        return str(assembly)
+
+    return pack
+
+
+def replace_source(packed: bytes, source: bytes, code: bytes, kind: str) -> bytes:
+    """TVM's serialized imports with ``code`` of format ``kind`` where the CUDA C was; other bytes as they are.
+
+    Layout (TVM 0.27): length of all that follows; the import tree; for each module its kind and its bytes. A CUDA module's
+    bytes are format, function table, code. Every string is preceded by its length; lengths are 64-bit little-endian.
+    """
+    tail = _string(source)
+    end = packed.find(tail) + len(tail)
+    if end < len(tail):
+        return packed  # a CUDA driver was at hand: TVM has compiled it already
+    head = _string(b"cuda")
+    start = packed.find(head) + len(head)
+    while start >= len(head):
+        (size,) = struct.unpack_from("<Q", packed, start)
+        if start + 8 + size == end and packed.startswith(head, start + 8):
+            table = packed[start + 8 + len(head) : end - len(tail)]
+            record = _string(_string(kind.encode()) + table + _string(code))
+            body = packed[8:start] + record + packed[end:]
+            return struct.pack("<Q", len(body)) + body
+        start = packed.find(head, start) + len(head)
+    raise ArtifactError("this TVM serializes CUDA modules in a form that is not known here; use apache-tvm 0.27")
+
+
+def _string(data: bytes) -> bytes:
+    return struct.pack("<Q", len(data)) + data
