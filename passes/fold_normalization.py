@@ -168,7 +168,8 @@ class _Rewriter(relax.PyExprMutator):
         result = relax.Call(call.op, [image, relax.const(fold.weight)], call.attrs)
         if np.any(fold.bias):
             result = relax.op.add(emit(result), _constant(fold.bias, call.attrs.out_layout.find("C")))
-        self.set_var_remap(binding.var, emit(result))
+        finish = emit if isinstance(binding.var, relax.DataflowVar) else self.builder_.emit_output
+        self.set_var_remap(binding.var, finish(result))
 
 
 def _constant(values, axis):

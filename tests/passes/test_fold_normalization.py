@@ -21,8 +21,17 @@ def constant(array):
     return relax.const(np.asarray(array, np.float32))
 
 
-def model(before=lambda emit, x: x, kernel=3, layout="NCHW", dtype="float32", groups=1, extra_output=False, **attrs):
-    """main(images) -> relu(conv2d(before(images)) + bias), random weights."""
+def model(
+    before=lambda emit, x: x,
+    kernel=3,
+    layout="NCHW",
+    dtype="float32",
+    groups=1,
+    extra_output=False,
+    convolution_last=False,
+    **attrs,
+):
+    """main(images) -> relu(conv2d(before(images)) + bias), or the convolution alone; random weights."""
     rng = np.random.default_rng(0)
     nchw = layout == "NCHW"
     shape = (1, 3, *SIZE) if nchw else (1, *SIZE, 3)
@@ -42,8 +51,9 @@ def model(before=lambda emit, x: x, kernel=3, layout="NCHW", dtype="float32", gr
                 groups=groups,
                 **attrs,
             )
-            bias = rng.normal(size=(6, 1, 1) if nchw else (6,)).astype(dtype)
-            y = builder.emit(relax.op.nn.relu(builder.emit(relax.op.add(builder.emit(y), relax.const(bias)))))
+            if not convolution_last:
+                bias = rng.normal(size=(6, 1, 1) if nchw else (6,)).astype(dtype)
+                y = builder.emit(relax.op.nn.relu(builder.emit(relax.op.add(builder.emit(y), relax.const(bias)))))
             outputs = relax.Tuple([y, x]) if extra_output else y
             out = builder.emit_output(outputs)
         builder.emit_func_output(out)
@@ -200,6 +210,15 @@ def test_an_intermediate_with_another_reader_stays():
     image = np.random.default_rng(1).random((1, 3, *SIZE), np.float32)
     for found, expected in zip(run(folded, image), run(mod, image)):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("attrs", [PADDED, BARE], ids=["padded", "bare"])
+def test_a_convolution_that_is_the_output_stays_the_output(attrs):
+    mod = model(then(normalize), convolution_last=True, **attrs)
+    folded = FoldNormalization()(mod)
+    relax.analysis.well_formed(folded)
+    image = np.random.default_rng(1).random((1, 3, *SIZE), np.float32)
+    np.testing.assert_allclose(run(folded, image)[0], run(mod, image)[0], rtol=1e-5, atol=1e-5)
 
 
 def test_twice_is_once():
