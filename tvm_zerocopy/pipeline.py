@@ -15,6 +15,7 @@ from .passes.fuse_detection_head import FuseDetectionHead
 from .passes.fuse_preprocess import FusePreprocess
 from .passes.hoist_elementwise import HoistElementwise
 from .passes.lower_main import LowerMainToPrimFunc
+from .passes.sort_ops import SORT_LEGALIZATIONS
 from .passes.view_rules import VIEW_LEGALIZE_MAP
 from .schedules import cpu, cuda
 from .specs import Frame, Nms, Preprocess
@@ -69,7 +70,7 @@ def _cpu(frame, preprocess, postprocess, target, measured):
         # Operators become loop nests over channel-blocked tensors; views stay views.
         BlockLayout(cpu.machine_of(target).lanes),
         relax.transform.FoldConstant(),
-        relax.transform.LegalizeOps({**LEGALIZATIONS, **VIEW_LEGALIZE_MAP}),
+        relax.transform.LegalizeOps({**LEGALIZATIONS, **SORT_LEGALIZATIONS, **VIEW_LEGALIZE_MAP}),
         # Elementwise neighbours move into the kernels that feed them.
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FuseOps(),

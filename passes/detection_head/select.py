@@ -21,7 +21,7 @@ def float32_below(value: float) -> float:
     return float(rounded if float(rounded) <= value else np.nextafter(rounded, np.float32(-math.inf)))
 
 
-def _digit(key, place):
+def digit(key, place):
     """One base-2048 digit of the key's score, counted so that greater scores come first."""
     shifted = T.Cast(
         "int32", T.bitwise_and(T.shift_right(key, T.uint64(32 + place * DIGIT_BITS)), T.uint64(DIGITS - 1))
@@ -110,7 +110,7 @@ def select_detections(chunks, nms, loops, suppress=True, geometry=None):
                 for c in T.serial(count):
                     for j in T.serial(counts[b, c]):
                         for place in T.unroll(3):
-                            digits[b, place * DIGITS + _digit(keys[b, c * size + j], place)] += 1
+                            digits[b, place * DIGITS + digit(keys[b, c * size + j], place)] += 1
                     total[0] = total[0] + counts[b, c]
                 for place in T.serial(3):
                     start[0] = 0
@@ -121,15 +121,15 @@ def select_detections(chunks, nms, loops, suppress=True, geometry=None):
                 # stable passes from the lowest digit to the highest
                 for c in T.serial(count):
                     for j in T.serial(counts[b, c]):
-                        start[0] = _digit(keys[b, c * size + j], 0)
+                        start[0] = digit(keys[b, c * size + j], 0)
                         by_score[b, digits[b, start[0]]] = keys[b, c * size + j]
                         digits[b, start[0]] = digits[b, start[0]] + 1
                 for j in T.serial(total[0]):
-                    start[0] = DIGITS + _digit(by_score[b, j], 1)
+                    start[0] = DIGITS + digit(by_score[b, j], 1)
                     spare[b, digits[b, start[0]]] = by_score[b, j]
                     digits[b, start[0]] = digits[b, start[0]] + 1
                 for j in T.serial(total[0]):
-                    start[0] = 2 * DIGITS + _digit(spare[b, j], 2)
+                    start[0] = 2 * DIGITS + digit(spare[b, j], 2)
                     by_score[b, digits[b, start[0]]] = spare[b, j]
                     digits[b, start[0]] = digits[b, start[0]] + 1
 

@@ -90,6 +90,30 @@ def end2end(rows=30):
     return g, g.op("Gather", value, best, axis=1)
 
 
+def yolov10(rows=20, classes=5, cells=CELLS):
+    """The ending of YOLOv10 and YOLO26: the best cells, then the best of their (cell, class) pairs."""
+    g = Graph()
+
+    def integers(*values):
+        return g.constant([len(values)], dtype=TensorProto.INT64, values=list(values))
+
+    def pick(value, index, width):
+        tiled = g.op("Tile", g.op("Unsqueeze", index, integers(-1)), integers(1, 1, width))
+        return g.op("GatherElements", value, tiled, axis=1)
+
+    boxes = transposed(g, g.op("Mul", g.convolution(4, cells), g.constant([1, 1, cells], 8.0)))
+    scores = transposed(g, g.op("Sigmoid", g.convolution(classes, cells)))
+    best = g.op("ReduceMax", scores, axes=[-1], keepdims=0)
+    _, cell = g.op("TopK", best, integers(rows), outputs=2, axis=1)
+    boxes, scores = pick(boxes, cell, 4), pick(scores, cell, classes)
+    top, pair = g.op("TopK", g.op("Flatten", scores), integers(rows), outputs=2, axis=-1)
+    number = g.constant([], dtype=TensorProto.INT64, values=[classes])
+    label = g.op("Cast", g.op("Mod", pair, number), to=TensorProto.FLOAT)
+    boxes = pick(boxes, g.op("Div", pair, number), 4)
+    columns = [g.op("Unsqueeze", value, integers(-1)) for value in (top, label)]
+    return g, g.op("Concat", boxes, *columns, axis=2)
+
+
 RECOGNIZED = {
     "yolov5": (lambda: yolov5(), (1, ANCHORS, 85), "yolov5"),
     "yolov5, one class": (lambda: yolov5(values=6), (1, ANCHORS, 6), "yolov5"),
@@ -101,6 +125,7 @@ RECOGNIZED = {
     "yolox, one class": (lambda: yolox(classes=1), (1, CELLS, 6), "yolox"),
     "yolox with its decode": (lambda: yolox(decoded=True), (1, CELLS, 85), "yolov5"),
     "end2end": (lambda: end2end(), (1, 30, 6), "end2end"),
+    "yolov10": (lambda: yolov10(), (1, 20, 6), "end2end"),
     "end2end, as many boxes as cells": (lambda: end2end(CELLS), (1, CELLS, 6), "end2end"),
 }
 
