@@ -111,8 +111,8 @@ class CallSequence:
         if name == "relax.split" and view_rules.split_offsets(value) is not None:
             return self._split(value)
         raise LoweringError(
-            f"main still calls {name or value.op} ({binding.var.name}); run relax.transform.LegalizeOps() first "
-            "(with view_rules.VIEW_LEGALIZE_MAP to keep views), and FuseTIR() to resolve fused functions"
+            f"main calls {name or value.op} ({binding.var.name}), which has no kernel; run "
+            "relax.transform.LegalizeOps() first (with view_rules.VIEW_LEGALIZE_MAP to keep views), and FuseTIR() to resolve fused functions"
         )
 
     def _value(self, expression):

@@ -21,6 +21,7 @@ from .pipeline import pipeline
 from .program import build_module
 from .specs import Frame, Nms, Preprocess
 from .targets import resolve_target
+from .text import one_line
 from .threads import use_available_cpus
 from .tuning.published import from_folder, published_for
 
@@ -104,13 +105,13 @@ def compile(
         writer = ModuleWriter(dump, module) if dump is not None else None
         for done, step in enumerate(passes, start=1):
             progress(step.info.name, done, steps)
-            module = _run(step, module)
+            module = _run(step.info.name, step, module)
             if writer is not None:
                 writer.after(step.info.name, module)
         progress("build", steps - 1, steps)
         if inspect is not None:
             inspect(module, target)
-        library = build_module(module, target)
+        library = _run("build", build_module, module, target)
     return Engine(
         library,
         json.loads(module.attrs["tz.program"]),
@@ -163,11 +164,17 @@ def _class_names(given, imported: ImportedModel, head: Optional[Head], postproce
     return names
 
 
-def _run(step: tvm.transform.Pass, module: tvm.IRModule) -> tvm.IRModule:
+def _run(name: str, step: Callable, *arguments):
+    """One step of the compilation; what TVM cannot do becomes one line that names the step."""
     try:
-        return step(module)
-    except LoweringError as error:
-        raise ModelError(f"the model cannot become one program: {error}") from error
+        return step(*arguments)
+    except LoweringError as error:  # its mend is for people who put passes together
+        raise ModelError(f"the model cannot become one program: {str(error).split(';')[0]}") from error
+    except ZeroCopyError:
+        raise
+    except Exception as error:  # passes and code generators raise whatever they meet
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise ModelError(f"the model cannot be compiled, {name} fails ({reason}); --debug shows the trace") from error
 
 
 def _typed(name: str, value, kind):

@@ -112,11 +112,17 @@ def import_onnx(
 def _check_operators(proto: onnx.ModelProto) -> None:
     known = _importer.known_operators() | {"Constant"}
     known -= {"If", "Loop", "Scan"}  # control flow cannot be planned ahead
+    known.discard("Upsample")
     bad = {}
     for node in proto.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in known:
             operator = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
             bad.setdefault(operator, node.name or (node.output[0] if node.output else "without a name"))
+    if "Upsample" in bad:
+        raise ModelError(
+            f"the model uses Upsample (node {bad['Upsample']!r}), which ONNX dropped with opset 10; export it with "
+            "opset 11 or newer"
+        )
     if bad:
         listed = ", ".join(f"{operator} (node {name!r})" for operator, name in bad.items())
         raise ModelError(

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import warnings
 from typing import List, Optional, Set, Tuple
 
@@ -13,6 +14,7 @@ from tvm.relax.frontend import onnx as relax_onnx
 from .errors import ModelError
 from .text import one_line
 
+MOST_ELEMENTS = 2**31 - 1  # of one tensor: kernels count in int32
 _RESHAPE = tvm.ir.Op.get("relax.reshape")
 
 
@@ -35,12 +37,19 @@ def to_module(proto: onnx.ModelProto, input_name: str, shape: Tuple[int, ...]) -
             warnings.simplefilter("ignore")
             module = relax_onnx.from_onnx(proto, shape_dict={input_name: list(shape)})
     except Exception as error:  # TVM's converters raise whatever they meet
-        node = _failing_node(error)
-        where = f"operator {node.op_type} (node {node.name!r}) of the model" if node is not None else "the model"
+        node = _abandon(error)
+        where = (
+            f"operator {node.op_type} (node {node.name or node.output[0]!r}) of the model"
+            if node is not None
+            else "the model"
+        )
         raise ModelError(f"{where} cannot be imported: {one_line(error)}") from error
     main = _ReshapedConstants(module).visit_expr(module["main"])
     module.update_func(module.get_global_var("main"), main)
-    module = relax.transform.FoldConstant()(module)
+    try:
+        module = relax.transform.FoldConstant()(module)
+    except Exception as error:  # it compiles and runs what is constant
+        raise ModelError(f"the model's constants cannot be folded: {one_line(error)}") from error
     _check_static(module)
     return module
 
@@ -59,11 +68,13 @@ class _ReshapedConstants(relax.PyExprMutator):
         return call
 
 
-def _failing_node(error: BaseException) -> Optional[onnx.NodeProto]:
-    """The ONNX node that TVM's importer was converting when it raised."""
+def _abandon(error: BaseException) -> Optional[onnx.NodeProto]:
+    """The ONNX node that TVM's importer was converting when it raised; its half-made function is given up."""
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_name == "_construct_nodes":
+            with contextlib.suppress(Exception):  # an open block would be warned of on standard error
+                trace.tb_frame.f_locals["self"].bb._end_block()
             return trace.tb_frame.f_locals.get("node")
         trace = trace.tb_next
     return None
@@ -76,9 +87,21 @@ def _check_static(module: tvm.IRModule) -> None:
                 shape = tensor.shape
                 if shape is None or not all(isinstance(v, tvm.tirx.IntImm) for v in shape):
                     raise ModelError(
-                        f"the shape of the model's value {binding.var.name_hint!r} depends on the image's content or "
-                        "cannot be inferred; export the model with static shapes"
+                        f"the shape of the model's value {_made_by(binding)} depends on the image's content or cannot be "
+                        "inferred; export the model with static shapes (for YOLO: without NMS in the graph)"
                     )
+                if math.prod(int(v) for v in shape) > MOST_ELEMENTS:
+                    shape = tuple(int(v) for v in shape)
+                    raise ModelError(
+                        f"the model's value {_made_by(binding)} has shape {shape}, over {MOST_ELEMENTS:,} elements; "
+                        "export the model for a smaller input"
+                    )
+
+
+def _made_by(binding) -> str:
+    """The value's name and, if it is one's result, the operator that makes it."""
+    operator = getattr(getattr(binding.value, "op", None), "name", "")
+    return f"{binding.var.name!r}" + (f" (of {operator})" if operator else "")
 
 
 def _tensor_types(ty) -> List[relax.TensorType]:

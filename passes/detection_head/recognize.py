@@ -78,8 +78,8 @@ def find_head(outputs: Sequence[Any], input_size: Optional[Tuple[int, int]], nam
         )
     problem = "no output is recognized as" if not found else "more than one output looks like"
     raise ModelError(
-        f"{problem} a detection head (outputs {seen}{size}); if it is one of these, name it with Nms(head=...): "
-        f"{', '.join(LAYOUTS[head] for head in HEADS)}; for the raw outputs compile with postprocess=None"
+        f"{problem} a detection head (outputs {seen}{size}); if it is one of these, name it with "
+        f"Nms(head=...) or --head: {', '.join(LAYOUTS[head] for head in HEADS)}; for the raw outputs compile with postprocess=None or --raw"
     )
 
 
@@ -177,5 +177,5 @@ def _refuse_segmentation(outputs, input_size) -> None:
         if input_size and len(axes) == 4 and axes[1:] == (32, input_size[0] // 4, input_size[1] // 4):
             raise ModelError(
                 f"the model is a segmentation model (output {_written(output)} holds mask prototypes); "
-                "compile a detection model, or take the raw outputs with postprocess=None"
+                "compile a detection model, or take the raw outputs with postprocess=None or --raw"
             )

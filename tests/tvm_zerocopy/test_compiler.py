@@ -164,6 +164,29 @@ class TestRefusals:
 
 
 @pytest.mark.parametrize(
+    "operator, message",
+    [
+        ("CumSum", "cannot become one program: main calls relax.cumsum .*has no kernel$"),  # no word about passes
+        ("Cosh", "cannot be compiled, build fails .InternalError: .*cosh"),
+    ],
+)
+def test_an_operator_that_only_the_importer_knows(operator, message):
+    names = ["images", "axis"] if operator == "CumSum" else ["images"]
+    tensor, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(operator, names, ["output0"])],
+        "one",
+        [tensor("images", float32, (1, 3, 8, 8))],
+        [tensor("output0", float32, (1, 3, 8, 8))],
+        [onnx.helper.make_tensor("axis", onnx.TensorProto.INT64, [], [2])],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    with pytest.raises(ModelError, match=message) as error:
+        tz.compile(model, postprocess=None)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     "names, message", [(None, "does not name its classes"), ("['a', 'b']", "names 2 classes and has 3")]
 )
 def test_a_model_without_usable_names_warns_once(monkeypatch, names, message):

@@ -1,5 +1,7 @@
 """ONNX import: what is kept, fixed and refused; models are made and checked by onnx itself."""
 
+import gc
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -162,12 +164,26 @@ class TestDynamicAxes:
         (lambda: small_model(None), "'images' has no shape"),
         (lambda: small_model(opset=999), "opset 999"),
         (lambda: with_dangling_input(), "not valid ONNX"),
+        (lambda: small_model(op="Upsample", opset=9), r"Upsample \(node '/last/Upsample'\).*opset 11"),
+        (lambda: small_model(op="NonZero"), r"\(of relax.nonzero\) depends on the image's content"),
+        (lambda: small_model((1, 3, 40000, 40000)), r"shape \(1, 3, 40000, 40000\), over|shape \(1, 4, 40000, 40000\)"),
         (lambda: 3, "not int"),
     ],
 )
 def test_models_that_cannot_be_used_say_why(model, message):
     with pytest.raises(ModelError, match=message):
         import_onnx(model())
+
+
+def test_a_failing_import_says_one_thing_once(capfd):
+    """TVM's half-made function would warn of itself on standard error."""
+    model = small_model()
+    weight = np.zeros((4, 5, 3, 3), np.float32)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "weight"))
+    with pytest.raises(ModelError, match=r"Conv \(node '/first/Conv'\) of the model cannot be imported"):
+        import_onnx(model)
+    gc.collect()
+    assert capfd.readouterr().err == ""
 
 
 def test_control_flow_is_refused_by_name():
