@@ -112,7 +112,8 @@ class CallSequence:
             return self._split(value)
         raise LoweringError(
             f"main calls {name or value.op} ({binding.var.name}), which has no kernel; run "
-            "relax.transform.LegalizeOps() first (with view_rules.VIEW_LEGALIZE_MAP to keep views), and FuseTIR() to resolve fused functions"
+            "relax.transform.LegalizeOps() first (with view_rules.VIEW_LEGALIZE_MAP to keep views), and FuseTIR() to "
+            "resolve fused functions"
         )
 
     def _value(self, expression):

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import mmap
@@ -61,8 +62,8 @@ def load(path) -> Engine:
     Raises
     ------
     ArtifactError
-        If the file is missing, truncated, damaged, no artifact, or made for another version of TVM, another machine or
-        another CPU. Nothing of it has been executed then.
+        If the file is missing, truncated, damaged, no artifact, or made for another version of this package or of TVM,
+        another machine or another CPU. Nothing of it has been executed then.
     UnsupportedError
         If TVM's runtime is not installed.
     """
@@ -77,7 +78,8 @@ def load(path) -> Engine:
         except (RuntimeError, OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise ArtifactError(f"{path} is intact but cannot be loaded ({reason}); {AGAIN}") from error
-    return Engine(module, parts.metadata["program"], ExternalBuffer.wrap(parts.weights), parts.metadata, source=path)
+    with _read_as_this_version_writes(path):
+        return Engine(module, parts.metadata["program"], ExternalBuffer.wrap(parts.weights), parts.metadata, path)
 
 
 def read_artifact(path) -> Parts:
@@ -97,9 +99,20 @@ def read_artifact(path) -> Parts:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
-    metadata, weights = _verify(path, mapped)
-    _check_runs_here(path, metadata, mapped)
+    with _read_as_this_version_writes(path):
+        metadata, weights = _verify(path, mapped)
+        _check_runs_here(path, metadata, mapped)
     return Parts(metadata, weights)
+
+
+@contextlib.contextmanager
+def _read_as_this_version_writes(path: Path):
+    """Intact, but not what this version writes: fields that it does not know, or that it misses."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ArtifactError(f"{path} was written by another version of tvm-zerocopy ({reason}); {AGAIN}") from error
 
 
 def _verify(path: Path, mapped: mmap.mmap):

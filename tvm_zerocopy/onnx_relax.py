@@ -87,8 +87,8 @@ def _check_static(module: tvm.IRModule) -> None:
                 shape = tensor.shape
                 if shape is None or not all(isinstance(v, tvm.tirx.IntImm) for v in shape):
                     raise ModelError(
-                        f"the shape of the model's value {_made_by(binding)} depends on the image's content or cannot be "
-                        "inferred; export the model with static shapes (for YOLO: without NMS in the graph)"
+                        f"the shape of the model's value {_made_by(binding)} depends on the image's content or cannot "
+                        "be inferred; export the model with static shapes (for YOLO: without NMS in the graph)"
                     )
                 if math.prod(int(v) for v in shape) > MOST_ELEMENTS:
                     shape = tuple(int(v) for v in shape)

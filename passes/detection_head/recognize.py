@@ -79,7 +79,8 @@ def find_head(outputs: Sequence[Any], input_size: Optional[Tuple[int, int]], nam
     problem = "no output is recognized as" if not found else "more than one output looks like"
     raise ModelError(
         f"{problem} a detection head (outputs {seen}{size}); if it is one of these, name it with "
-        f"Nms(head=...) or --head: {', '.join(LAYOUTS[head] for head in HEADS)}; for the raw outputs compile with postprocess=None or --raw"
+        f"Nms(head=...) or --head: {', '.join(LAYOUTS[head] for head in HEADS)}; for the raw outputs compile with "
+        "postprocess=None or --raw"
     )
 
 

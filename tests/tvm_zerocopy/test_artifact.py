@@ -189,6 +189,27 @@ def test_an_artifact_for_something_else_is_refused(content, tmp_path, make, mess
     refused(path, message)
 
 
+def without(*names):
+    def change(metadata):
+        for name in names:
+            del metadata[name]
+
+    return change
+
+
+def with_a_field_of_the_future(metadata):
+    metadata["frame"] = json.dumps({**json.loads(metadata["frame"]), "colour_filter": "rggb"})
+
+
+@pytest.mark.parametrize(
+    "change", [without("versions"), without("cpu_flags"), without("program"), with_a_field_of_the_future]
+)
+def test_an_artifact_of_another_version_of_this_package_is_refused(content, tmp_path, change):
+    path = tmp_path / "detector.so"
+    path.write_bytes(signed(content, change))
+    refused(path, "was written by another version of tvm-zerocopy .*compile the model again")
+
+
 def test_a_patch_release_of_tvm_is_no_reason_to_refuse(content, tmp_path):
     path = tmp_path / "patch.so"
     path.write_bytes(signed(content, lambda m: m["versions"].update(tvm=runtime.release(m["versions"]["tvm"]) + ".99")))
