@@ -8,7 +8,6 @@ from ..cpu.base import Rule, child_blocks, schedule_of
 from .base import THREADS, extent_of, inline_stages, is_bound, spread
 
 
-
 class Fallback(Rule):
     """Elementwise, injective and reduction kernels of any shape."""
 

@@ -14,6 +14,7 @@ tvm-zerocopy tune yolov5s.onnx
 tvm-zerocopy tune yolov5s.onnx --trials 200 --publish my_logs/x86_64-avx512/yolov5s
 tvm-zerocopy tune yolov5s.onnx --target nvidia/jetson-agx-xavier --rpc 192.168.1.10:9190 --key xavier
 tvm-zerocopy tune yolov5s.onnx --tuner autotvm --trials 1000
+tvm-zerocopy tune yolov5s.onnx --target nvidia/jetson-agx-xavier --measure predicted
 tvm-zerocopy tune --check my_logs/x86_64-avx512/yolov5s
 tvm-zerocopy tune --merge run1 run2 --work-dir merged
 """
@@ -41,6 +42,12 @@ def add_arguments(parser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rpc", type=_address, metavar="HOST:PORT", help="a TVM RPC tracker that lends the devices")
     parser.add_argument("--key", metavar="K", help="the devices' key at the tracker")
+    parser.add_argument(
+        "--measure",
+        choices=("local", "other_arch", "predicted"),
+        help="for a GPU: on this machine's, on this machine's though it is another architecture, or by a static model "
+        "(default: local if the GPU here is the target's, else predicted)",
+    )
     parser.add_argument("--publish", metavar="DIR", help="write the best records and a manifest there at the end")
     other = parser.add_argument_group("instead of tuning").add_mutually_exclusive_group()
     other.add_argument("--list", action="store_true", help="the published logs")
@@ -62,6 +69,8 @@ def run(args) -> int:
         raise UsageError("give a MODEL.onnx to tune, or --list, --check LOG or --merge LOG...")
     if (args.rpc is None) != (args.key is None):
         raise UsageError("--rpc HOST:PORT and --key K belong together")
+    if args.rpc and args.measure:
+        raise UsageError("--rpc measures on the devices of a tracker; leave --measure out")
     if args.space == "generic" and args.trials is None:
         raise UsageError("--space generic has no end of its own; give --trials N")
     return _tune(args)
@@ -89,6 +98,7 @@ def _options(args):
         threads=args.threads or available_cores(),
         seed=args.seed,
         rpc=(*args.rpc, args.key) if args.rpc else None,
+        measure=args.measure,
     )
 
 
@@ -101,10 +111,10 @@ def _tune(args) -> int:
         raise SpecError(f"{args.model} does not exist; give an ONNX file")
     use_available_cpus()  # before TVM runs anything: it reads the number once
     options = _options(args)
-    host.require_compiler()
     run = road().Run(options)
     peak = host.peak_gflops(run.target) if not args.rpc and run.target.kind.name == "llvm" else None
     console = common.human_console(args.json)
+    console.print(run.line(), soft_wrap=True, highlight=False)
     with view.view_for(console) as show:
         state, problems = run.tune(peak, show)
     for problem in problems:
@@ -118,8 +128,8 @@ def _tune(args) -> int:
             [item.task for item in state.tasks],
             run.target,
             model=Path(args.model).stem,
-            measured="rpc" if args.rpc else "local",
-            device=args.key if args.rpc else host.cpu_name(),
+            measured=run.measured,
+            device=run.device,
             threads=options.threads,
             command="tvm-zerocopy tune " + shlex.join(_public_arguments(args)),
             tuner=args.tuner,
@@ -127,7 +137,7 @@ def _tune(args) -> int:
         count = run.publish(args.publish, facts)
         console.print(f"published {count} records in {args.publish}", soft_wrap=True, highlight=False)
     with common.json_lines(args.json) as write:
-        write(_report(state, options.folder))
+        write({**_report(state, options.folder), "measured": run.measured, "device": run.device})
     return 0 if all(item.best < float("inf") for item in state.tasks) else 1
 
 
@@ -135,6 +145,7 @@ def _public_arguments(args) -> list:
     """The command for the manifest, without this machine's folders and addresses."""
     given = [Path(args.model).name, "--target", args.target, "--space", args.space, "--seed", str(args.seed)]
     given += ["--tuner", args.tuner] if args.tuner != "metaschedule" else []
+    given += ["--measure", args.measure] if args.measure else []
     return given + (["--trials", str(args.trials)] if args.trials else [])
 
 

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 
 from ..diagnosis.machine import cpu_name
 from ..errors import UnsupportedError
 
-__all__ = ["cpu_name", "peak_gflops", "require_compiler"]
+__all__ = ["Gpu", "cpu_name", "host_target", "local_gpu", "peak_gflops", "require_compiler"]
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A CUDA GPU: its name, and its architecture as ``sm_90``."""
+
+    name: str
+    arch: str
+
+
+def local_gpu() -> Gpu | None:
+    """This machine's first CUDA GPU, or None."""
+    import tvm
+
+    device = tvm.cuda(0)
+    if not device.exist:
+        return None
+    return Gpu(device.device_name, "sm_" + device.compute_version.replace(".", ""))
+
+
+def host_target() -> dict:
+    """This machine's CPU, as the host of a GPU's target."""
+    from ..targets import host_cpu
+
+    return host_cpu()
 
 
 def peak_gflops(target) -> float:

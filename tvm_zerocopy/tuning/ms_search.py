@@ -23,11 +23,14 @@ class MetaScheduleSearch(Search):
         Of all tasks.
     builder, runner
         MetaSchedule's, or ones like them.
+    require : callable or None
+        Asked when every candidate of a round failed to run; raises if that was not their fault. Nothing of the round is
+        written down then, so that a later run measures it.
     """
 
-    def __init__(self, context, database, cost_model, builder, runner):
+    def __init__(self, context, database, cost_model, builder, runner, require=None):
         self._context, self._database, self._cost_model = context, database, cost_model
-        self._builder, self._runner = builder, runner
+        self._builder, self._runner, self._require = builder, runner, require
         self._begun = False
 
     def candidates(self, planned, count):
@@ -45,6 +48,8 @@ class MetaScheduleSearch(Search):
         inputs = [RunnerInput(built[n].artifact_path, device, candidates[n].args_info) for n in ready]
         for number, future in zip(ready, self._runner.run(inputs)):
             results[number] = future.result()
+        if self._require is not None and ready and all(results[number].error_msg for number in ready):
+            self._require()
         self._write_down(candidates, results)
         for item in built:
             if item.artifact_path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..targets import available_cores, resolve_target
 from . import check as checking
-from . import log, measure, published, session
+from . import log, means, published, session
 from .model import model_tasks
 from .run import Options
 
@@ -17,11 +17,24 @@ class Run:
     target : tvm.target.Target
     tasks : list of Task
         Heaviest first.
+    measured, device : str
+        For the manifest: how candidates get their time, and from what.
     """
 
     def __init__(self, options: Options):
         self._options = options
         self.target = resolve_target(options.target)
+        host, port, key = options.rpc or (None, None, None)
+        self._means = means.means_for(
+            self.target,
+            rpc=(host, port) if options.rpc else None,
+            key=key,
+            choice=options.measure,
+            threads=options.threads,
+            workers=available_cores(),
+            intrinsics=options.space == "generic" or self.target.kind.name == "cuda",
+        )
+        self.measured, self.device = self._means.measured, self._means.device
         tasks, self._rules = model_tasks(options.model, self.target, options.shapes)
         self.tasks = session.tunable(tasks, self._rules, self.target, options.space)
 
@@ -31,9 +44,12 @@ class Run:
         plan = session.Plan(
             self.tasks, self.target, self._rules, given.folder, given.space, given.trials, given.seed
         )  # fmt: skip
-        builder = measure.WorkerPoolBuilder(available_cores(), intrinsics=given.space == "generic")
-        runner = measure.rpc_runner(*given.rpc) if given.rpc else measure.local_runner(given.threads)
-        return session.tune(plan, builder, runner, peak, on_round)
+        how = self._means
+        return session.tune(plan, how.builder, how.runner, peak, on_round, how.require)
+
+    def line(self) -> str:
+        """How candidates get their time, in one line for people."""
+        return self._means.line()
 
     def best_seconds(self) -> dict:
         """{workload hash: seconds of its fastest record in the log}."""

@@ -34,6 +34,8 @@ class Options:
     seed : int
     rpc : (str, int, str) or None
         Host, port and key of a device at a TVM RPC tracker.
+    measure : {"local", "other_arch", "predicted"} or None
+        How candidates for a GPU get their time; see ``means.means_for``.
     """
 
     model: str
@@ -46,6 +48,7 @@ class Options:
     threads: int
     seed: int
     rpc: tuple | None
+    measure: str | None = None
 
 
 def road():

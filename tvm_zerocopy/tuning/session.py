@@ -61,8 +61,12 @@ def tunable(tasks: list[Task], plan_rules, target, space: str) -> list[Task]:
     return [task for task in tasks if task.points > 1]
 
 
-def tune(plan: Plan, builder, runner, peak=None, on_round: Callable[[TuningState], None] = lambda state: None):
+def tune(
+    plan: Plan, builder, runner, peak=None, on_round: Callable[[TuningState], None] = lambda state: None, require=None
+):
     """Run a plan to its end (or to an exception, Ctrl-C included); every finished round is on disk.
+
+    ``require`` raises if the devices are gone; it is asked when a whole round failed.
 
     Returns
     -------
@@ -83,7 +87,7 @@ def tune(plan: Plan, builder, runner, peak=None, on_round: Callable[[TuningState
     with contexts_without_intrinsics():
         contexts = [_context(plan, index, task, logger) for index, task in enumerate(plan.tasks)]
     model = ms_search.cost_model(plan.cost_model)
-    searches = [ms_search.MetaScheduleSearch(c, database, model, builder, runner) for c in contexts]
+    searches = [ms_search.MetaScheduleSearch(c, database, model, builder, runner, require) for c in contexts]
     Rounds(searches, state, ROUND).run(on_round)
     return state, problems
 

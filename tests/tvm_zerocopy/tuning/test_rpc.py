@@ -12,7 +12,8 @@ import pytest
 from tvm import rpc
 from tvm.s_tir import meta_schedule as ms
 
-from tvm_zerocopy.tuning import log, measure, session
+from tvm_zerocopy.errors import UnsupportedError
+from tvm_zerocopy.tuning import log, means, measure, session
 
 pytest.importorskip("tornado", reason="TVM's RPC tracker needs tornado; pip install 'tvm-zerocopy[tune]'")
 
@@ -86,3 +87,33 @@ def test_a_fleet_outlives_one_of_its_devices(tmp_path, task, target, rules, flee
     # the device that died costs at most the candidates it held; the other one measures the rest
     assert item.failures <= 2, item.error
     assert len(log.best(log.read(tmp_path).records, keep=POINTS)) == POINTS - item.failures >= 4
+
+
+def test_nothing_is_lost_when_the_last_device_goes(tmp_path, task, target, rules, fleet, monkeypatch):
+    monkeypatch.setattr(session, "ROUND", 2)
+    port, servers = fleet
+
+    def kill_all(state):
+        for server in servers:
+            kill(server)
+
+    how = means.means_for(target, rpc=("127.0.0.1", port), key=KEY)
+    assert how.measured == "rpc" and KEY in how.line()
+    runner = measure.rpc_runner(
+        "127.0.0.1", port, KEY, timeout=10, workers=1, evaluator=ms.runner.EvaluatorConfig(1, 1, 0)
+    )
+    plan = session.Plan([task], target, rules, tmp_path, cost_model="random")
+    with pytest.raises(
+        UnsupportedError, match="lends no device with key 'fleet' .it has: none.; on the device: python"
+    ):
+        session.tune(plan, how.builder, runner, on_round=kill_all, require=how.require)
+    records = log.read(tmp_path).records
+    assert len(records) == 2  # the first round's; what failed with the devices will be tried again
+    assert all(log.seconds(record) < 1 for record in records)
+
+
+def test_a_tracker_that_is_not_there(target, fleet):
+    with pytest.raises(UnsupportedError, match="no RPC tracker answers at 127.0.0.1:1 .*start one: python -m"):
+        means.means_for(target, rpc=("127.0.0.1", 1), key=KEY)
+    with pytest.raises(UnsupportedError, match="no device with key 'xavier' .it has: fleet.; on the device: "):
+        means.means_for(target, rpc=("127.0.0.1", fleet[0]), key="xavier")

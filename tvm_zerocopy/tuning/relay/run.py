@@ -10,7 +10,7 @@ import tvm
 
 from ...errors import ArtifactError, UnsupportedError
 from ...targets import available_cores, resolve_target
-from .. import manifest
+from .. import host, manifest
 from ..run import Options
 from . import session, tasks
 from .tuner import Measuring, Tuner
@@ -27,15 +27,26 @@ class Run:
     target : tvm.target.Target
     tasks : list of RelayTask
         Heaviest first. They are extracted for targets that this build cannot compile for, too.
+    measured, device : str
+        For the manifest: how candidates get their time, and from what.
     """
 
     def __init__(self, options: Options):
+        if options.measure not in (None, "local"):
+            raise UnsupportedError(f"--measure {options.measure} needs a TVM with Relax; Relay's tuners measure")
+        host.require_compiler()
         self._options = options
+        self.measured = "rpc" if options.rpc else "local"
+        self.device = options.rpc[2] if options.rpc else host.cpu_name()
         self._tuner = tuner_of(options.tuner)
         self.target = resolve_target(options.target, code=False)
         with without_downloads():
             module = tasks.model_module(options.model, options.shapes, self.target.kind.name)
             self.tasks = self._tuner.extract(module, self.target)
+
+    def line(self) -> str:
+        """How candidates get their time, in one line for people."""
+        return f"measured {'through RPC ' if self._options.rpc else ''}on {self.device}"
 
     def tune(self, peak, on_round):
         """See `session.tune`."""
