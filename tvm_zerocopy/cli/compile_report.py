@@ -1,5 +1,6 @@
 """``compile --report``: the table of a program's kernels."""
 
+from rich.console import Console
 from rich.table import Table
 
 US = 1e6  # microseconds of a second
@@ -71,7 +72,7 @@ def _print_gpu(report, console) -> None:
 def _print_whole(table: Table, console) -> None:
     """No figure is cut off for the terminal's width: lines wrap there."""
     width = console.measure(table, options=console.options.update(width=1000)).maximum
-    console.print(table, width=width, crop=False, soft_wrap=True)
+    Console(file=console.file, width=max(width, console.width), highlight=False).print(table)
 
 
 def _table(first: str, *names: str) -> Table:

@@ -1,12 +1,14 @@
 """``tvm-zerocopy compile``."""
 
 import json
+import shutil
 
 import numpy as np
 import onnx
 import pytest
 
 import tvm_zerocopy as tz
+from tvm_zerocopy import cuda_toolchain
 
 
 def test_writes_an_artifact_and_says_what_it_did(run, model_path, tmp_path):
@@ -48,6 +50,28 @@ def test_report_of_a_cpu_program(run, model_path, tmp_path):
     assert 0.03e9 < sum(kernel["flop"] for kernel in convolutions) < 0.05e9
     for kernel in kernels:
         assert kernel["name"] in result.out or kernel["name"][:40] in result.out
+
+
+@pytest.mark.skipif(
+    not any(72 in toolchain.archs for toolchain in cuda_toolchain.installed()[0])
+    or shutil.which("aarch64-linux-gnu-g++") is None,
+    reason="needs CUDA that knows sm_72 (pip install 'tvm-zerocopy[cuda12]') and aarch64-linux-gnu-g++",
+)
+def test_artifact_and_report_for_xavier(run, model_path, tmp_path):
+    result = run("compile", model_path, "--target", "nvidia/jetson-agx-xavier", "--report", "--json", "report.json")
+    assert result.code == 0 and not result.err
+    assert (tmp_path / "small.so").read_bytes()[18:20] == b"\xb7\0"  # e_machine, elf(5): aarch64
+    report = json.loads((tmp_path / "report.json").read_text())["kernels"]
+    assert report["gpu"] == "Jetson AGX Xavier" and "not measured" in report["model"]
+    kernels = report["kernels"]
+    assert len({kernel["name"] for kernel in kernels}) == len(kernels) > 20
+    for kernel in kernels:
+        assert kernel["spill_bytes"] == 0 and 0 < kernel["registers"] <= 255, kernel
+        assert 0 < kernel["occupancy"] <= 1 and kernel["launches"] >= 1, kernel
+        assert 0 <= kernel["roofline_seconds"] <= kernel["predicted_seconds"] < 1, kernel
+    total = sum(kernel["launches"] * kernel["predicted_seconds"] for kernel in kernels)
+    assert report["predicted_ms"] == pytest.approx(total * 1e3)
+    assert "predicted" in result.out and "no spills" in result.out
 
 
 def test_a_model_without_names_and_with_dynamic_axes(run, nameless, tmp_path):
