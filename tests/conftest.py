@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 
 CONF = 1e-4  # random weights score low; some boxes must be left
@@ -16,3 +18,15 @@ def small_detector(tmp_path_factory):
     engine = tz.compile(str(folder / "small.onnx"), frame=tz.Frame("bgr8", 48, 80), postprocess=tz.Nms(conf=CONF))
     engine.export(str(folder / "small.so"))
     return str(folder / "small.onnx"), str(folder / "small.so")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda12") and not knows_sm_72():
+        pytest.skip("no CUDA compiler that knows sm_72: pip install 'tvm-zerocopy[cuda12]'")
+
+
+@functools.lru_cache(maxsize=None)
+def knows_sm_72():
+    from tvm_zerocopy.cuda_toolchain import installed
+
+    return any(72 in toolchain.archs for toolchain in installed()[0])

@@ -8,7 +8,6 @@ import onnx
 import pytest
 
 import tvm_zerocopy as tz
-from tvm_zerocopy import cuda_toolchain
 
 
 def test_writes_an_artifact_and_says_what_it_did(run, model_path, tmp_path):
@@ -52,11 +51,8 @@ def test_report_of_a_cpu_program(run, model_path, tmp_path):
         assert kernel["name"] in result.out or kernel["name"][:40] in result.out
 
 
-@pytest.mark.skipif(
-    not any(72 in toolchain.archs for toolchain in cuda_toolchain.installed()[0])
-    or shutil.which("aarch64-linux-gnu-g++") is None,
-    reason="needs CUDA that knows sm_72 (pip install 'tvm-zerocopy[cuda12]') and aarch64-linux-gnu-g++",
-)
+@pytest.mark.cuda12
+@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-g++") is None, reason="links with aarch64-linux-gnu-g++")
 def test_artifact_and_report_for_xavier(run, model_path, tmp_path):
     result = run("compile", model_path, "--target", "nvidia/jetson-agx-xavier", "--report", "--json", "report.json")
     assert result.code == 0 and not result.err

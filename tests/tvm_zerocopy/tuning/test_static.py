@@ -5,15 +5,11 @@ from tvm import s_tir, te
 from tvm.ir import IRModule
 from tvm.target import Target
 
-from tvm_zerocopy.cuda_toolchain import installed
 from tvm_zerocopy.errors import UnsupportedError
 from tvm_zerocopy.tuning import log, measure, session, static
 from tvm_zerocopy.tuning.tasks import Task, as_workload
 
-pytestmark = pytest.mark.skipif(
-    not any(72 in toolchain.archs for toolchain in installed()[0]),
-    reason="no CUDA that knows sm_72: pip install 'tvm-zerocopy[cuda12]'",
-)
+pytestmark = pytest.mark.cuda12
 
 XAVIER = Target("nvidia/jetson-agx-xavier")
 SIZE = 128
