@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,14 @@ def native_dtype(dtype) -> np.dtype:
     if not dtype.isnative:
         raise BufferError(f"dtype {dtype.str} is byte-swapped; only the machine's own byte order can be read in place")
     return dtype
+
+
+def _integers(name: str, values) -> tuple[int, ...]:
+    """A tuple of ints, of numpy's too; nothing is rounded."""
+    try:
+        return tuple(operator.index(value) for value in (values if np.iterable(values) else (values,)))
+    except TypeError as error:
+        raise BufferError(f"{name} {values!r} must be whole numbers") from error
 
 
 def row_major(shape, itemsize: int) -> tuple[int, ...]:
@@ -61,20 +70,18 @@ class Layout:
             overlap, or the pitch is narrower than a row.
         """
         dtype = native_dtype(dtype)
-        try:
-            shape = tuple(int(size) for size in (shape if np.iterable(shape) else (shape,)))
-        except (TypeError, ValueError) as error:
-            raise BufferError(f"shape {shape!r} is no tuple of integers") from error
+        shape = _integers("shape", shape)
         if any(size < 1 for size in shape):
             raise BufferError(f"shape {shape} has no elements; every axis must be at least 1")
         dense = row_major(shape, dtype.itemsize)
         if pitch is not None:
             if strides is not None:
                 raise BufferError("give either strides or pitch, not both")
+            (pitch,) = _integers("pitch", pitch)
             if not shape or pitch < (dense[0] if shape else 0):
                 raise BufferError(f"pitch {pitch} is less than the {dense[0] if shape else 0} bytes of a row")
-            strides = (int(pitch), *dense[1:])
-        layout = cls(shape, dense if strides is None else tuple(int(s) for s in strides), dtype)
+            strides = (pitch, *dense[1:])
+        layout = cls(shape, dense if strides is None else _integers("strides", strides), dtype)
         layout._check()
         return layout
 

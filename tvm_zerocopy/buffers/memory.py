@@ -49,12 +49,15 @@ class Memory:
 
 def allocate_host(nbytes: int, alignment: int) -> Memory:
     """Zeroed host memory at a multiple of ``alignment`` bytes (a power of two)."""
-    if alignment <= 0 or alignment & (alignment - 1):
-        raise BufferError(f"alignment is {alignment}; it must be a power of two, such as 64, or 'page'")
-    if alignment == mmap.PAGESIZE:
-        pages = mmap.mmap(-1, nbytes)
-        return Memory(np.frombuffer(pages, np.uint8).ctypes.data, nbytes, owner=pages)
-    block = np.zeros(nbytes + alignment, np.uint8)
+    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
+        raise BufferError(f"alignment is {alignment!r}; it must be a power of two, such as 64, or 'page'")
+    try:
+        if alignment == mmap.PAGESIZE:
+            pages = mmap.mmap(-1, nbytes)
+            return Memory(np.frombuffer(pages, np.uint8).ctypes.data, nbytes, owner=pages)
+        block = np.zeros(nbytes + alignment, np.uint8)
+    except (MemoryError, OSError, OverflowError, ValueError) as error:
+        raise BufferError(f"{nbytes:,} bytes of host memory cannot be had ({error})") from error
     return Memory(block.ctypes.data + -block.ctypes.data % alignment, nbytes, owner=block)
 
 

@@ -62,6 +62,11 @@ class ModelInUse:
             raise ModelError(f"{path} gives raw outputs, not detections; compile the model again without --raw")
         if engine.frame.batch != 1:
             raise ModelError(f"{path} takes {engine.frame.batch} frames at a time; compile the model for one")
+        if self.names and engine.names and len(self.names) != len(engine.names):
+            raise ModelError(
+                f"--names {self._args.names} has {len(self.names)} names and {path} has {len(engine.names)} classes; "
+                "give one for each"
+            )
         self._take_names(engine)
         return engine
 
@@ -70,9 +75,9 @@ class ModelInUse:
         if spec.format == "rgb8":
             spec = replace(spec, height=None, width=None)
         if spec not in self._engines:
+            begin = time.perf_counter()  # TVM's import is part of what compiling takes
             from ..compiler import compile as compile_model
 
-            begin = time.perf_counter()
             with common.Steps("compiling") as steps:
                 self._engines[spec] = compile_model(
                     self._onnx,

@@ -48,8 +48,10 @@ def open_source(
 
         return CameraSource(where, size)
     path = Path(where)
-    if not path.exists():
-        raise SourceError(f"{where}: no such file or folder; give a picture, a folder, a video or --camera")
+    if not where or not path.exists():
+        raise SourceError(
+            f"{where or 'an empty name'}: no such file or folder; give a picture, a folder, a video or --camera"
+        )
     if frame_format is not None:
         from .raw import RawSource
 

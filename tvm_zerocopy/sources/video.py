@@ -30,6 +30,8 @@ _PIXEL_FORMATS = {
 # as BT.601, as FFmpeg's own converter and with it OpenCV do.
 _MATRICES = {0: "bt601", 1: "bt709", 2: "bt601", 5: "bt601", 6: "bt601"}
 _FULL_RANGE = 2  # AVColorRange
+# Formats without a table of contents: nothing in them says how much there should be, and FFmpeg passes over what is noise.
+_STREAMS = ("mpegts", "mpeg", "h264", "hevc", "mjpeg", "m4v")
 
 
 def import_av():
@@ -70,7 +72,7 @@ class VideoSource(Source):
         return f"{self.name} is not a picture or a whole video ({reason}); give a JPEG, PNG, MP4, ..."
 
     def __iter__(self):
-        index = bad = 0
+        index = bad = end = 0
         seconds = Fraction(0)
         failure = None
         packets = self._container.demux(self._stream)
@@ -83,6 +85,8 @@ class VideoSource(Source):
                 failure = getattr(error, "strerror", None) or str(error)
                 break
             bad += packet.is_corrupt
+            if packet.pos is not None:
+                end = max(end, packet.pos + packet.size)
             try:
                 frames = packet.decode()
             except self._av.FFmpegError:
@@ -93,10 +97,10 @@ class VideoSource(Source):
                     seconds = frame.pts * frame.time_base
                 yield self._frame(frame, f"{self.name} frame {index}")
                 index += 1
-        self._report(index, bad, seconds, failure)
+        self._report(index, bad, seconds, end, failure)
 
-    def _report(self, frames: int, bad: int, seconds: Fraction, failure: Optional[str]) -> None:
-        """Raise SourceError if the video was not whole."""
+    def _report(self, frames: int, bad: int, seconds: Fraction, end: int, failure: Optional[str]) -> None:
+        """Raise SourceError if the video was not whole; ``end``: one past the last byte that held video."""
         kept = f"the {frames} frames before were kept" if frames else "it has no readable frame"
         if failure:
             raise SourceError(f"{self.name} is broken ({failure}); {kept}")
@@ -114,6 +118,19 @@ class VideoSource(Source):
                 f"{self.name} ends early: after {float(seconds):.1f} of {float(promised):.1f} seconds; "
                 f"{frames} frames were kept"
             )
+
+        after = self._bytes_after(end)
+        if after:
+            raise SourceError(
+                f"{self.name} ends in {after:,} bytes that are no video; the {frames} frames before were kept"
+            )
+
+    def _bytes_after(self, end: int) -> int:
+        """Bytes of the file that FFmpeg passed over at its end, if so many that they were meant to be video; else 0."""
+        if self._container.format.name not in _STREAMS or not end or not os.path.isfile(self.name):
+            return 0
+        size = os.path.getsize(self.name)
+        return size - end if size - end > size // 10 else 0
 
     def _promised_seconds(self) -> Optional[Fraction]:
         """The container's duration, where only this stream can be meant and frames are not counted."""

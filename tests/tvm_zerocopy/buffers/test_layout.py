@@ -39,7 +39,10 @@ def test_accepts_no_strides_under_which_elements_share_a_byte(axes, dtype):
     "shape, dtype, strides, pitch, says",
     [
         ((0, 3), "uint8", None, None, "no elements"),
-        (("a",), "uint8", None, None, "no tuple of integers"),
+        (("a",), "uint8", None, None, "must be whole numbers"),
+        ((2.5, 3), "uint8", None, None, "shape .2.5, 3. must be whole numbers"),
+        ((2, 3), "uint8", ("3", 1), None, "strides .* must be whole numbers"),
+        ((2, 3), "uint8", None, 3.5, "pitch 3.5 must be whole numbers"),
         ((2, 3), "uint8", (-3, 1), None, "negative"),
         ((2, 3), "uint8", (0, 1), None, "overlap"),
         ((2, 3), "float32", (14, 4), None, "no multiples"),

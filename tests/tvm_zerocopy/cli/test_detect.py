@@ -213,6 +213,8 @@ class TestRawFrames:
         ),
         (("photos", "--model", "ARTIFACT", "--classes", "9"), 2, "no class '9'"),
         (("photos", "--model", "ARTIFACT", "--names", "absent.txt"), 1, "absent.txt: No such file"),
+        (("photos", "--model", "ARTIFACT", "--names", "two.txt"), 1, "has 2 names and"),
+        (("", "--model", "ARTIFACT"), 1, "an empty name: no such file"),
         (("photos", "--model", "ARTIFACT", "--no-draw", "--save", "x"), 2, "contradict"),
         (("photos", "--model", "ARTIFACT", "--save", "photos/0.png"), 1, "photos/0.png"),
         (("photos/0.png", "--model", "ARTIFACT", "--save", "photos"), 1, "would overwrite the source"),
@@ -227,6 +229,7 @@ class TestRawFrames:
 )
 def test_bad_input(fails, artifact, pictures, tmp_path, arguments, code, message):
     (tmp_path / "empty.jpg").touch()
+    (tmp_path / "two.txt").write_text("one\ntwo\n")
     (tmp_path / "noise.bin").write_bytes(np.random.default_rng(0).bytes(1000))
     if "--model" not in arguments:
         arguments = (*arguments, "--model", "ARTIFACT")
