@@ -46,7 +46,7 @@ class Agreement:
 
     def line(self) -> str:
         if self.agrees is None:
-            return "no boxes to compare"
+            return "no boxes to compare (lower --conf, or compare raw outputs with --raw)"
         if not self.boxes:
             return f"largest difference {self.most_score:.1e} of the range"
         more = f", {self.extra} more" if self.extra else ""

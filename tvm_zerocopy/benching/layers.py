@@ -7,14 +7,16 @@ import numpy as np
 from ..errors import ArtifactError
 
 WARMUP = 5
+BLOCKED = ("nchwc", "winograd")  # in names of kernels whose output is blocked
 
 
 def measure(engine, frame: np.ndarray, runs: int, progress=lambda text, done, total: None) -> dict:
     """Plain data: the peak (GFLOP/s on this process's threads) and a row for each kernel call, in the program's order.
 
-    A row: kernel, seconds (median), share of the sum of medians, gflops (None without arithmetic worth counting),
-    share_of_peak, bytes (read and written: inputs, weights, outputs) and gbytes_per_second. A Winograd kernel's
-    arithmetic is that of the direct convolution, so its share may pass 1.
+    The peak is measured before and after, and the greater counts: neighbours on the machine only take from it.
+    A row: kernel, output (shape; of blocked layouts the plain one), seconds (median), share of the sum of medians,
+    gflops (None without arithmetic worth counting), share_of_peak, bytes (read and written: inputs, weights, outputs)
+    and gbytes_per_second. A Winograd kernel's arithmetic is that of the direct convolution, so its share may pass 1.
 
     Raises
     ------
@@ -24,6 +26,8 @@ def measure(engine, frame: np.ndarray, runs: int, progress=lambda text, done, to
     calls = engine.program["calls"]
     if any("flops" not in call for call in calls):
         raise ArtifactError("this artifact does not say its kernels' arithmetic; compile it again with this version")
+    progress("layers", 0, runs)
+    peak = _peak()
     for _ in range(WARMUP):
         engine.time_kernels(frame)
     times = np.empty((runs, len(calls)))
@@ -31,7 +35,7 @@ def measure(engine, frame: np.ndarray, runs: int, progress=lambda text, done, to
         progress("layers", run, runs)
         times[run] = [seconds for _, seconds in engine.time_kernels(frame)]
     medians = np.median(times, axis=0)
-    peak = _peak()
+    peak = max(peak, _peak())
     rows = [_row(call, float(seconds), float(medians.sum()), peak) for call, seconds in zip(calls, medians)]
     flops = sum(call["flops"] or 0 for call in calls)
     total = float(medians.sum())
@@ -43,6 +47,7 @@ def _row(call: dict, seconds: float, total: float, peak: float) -> dict:
     gflops = call["flops"] / seconds / 1e9 if call["flops"] and seconds else None
     return {
         "kernel": call["kernel"],
+        "output": _output(call),
         "seconds": seconds,
         "share": seconds / total,
         "gflops": gflops,
@@ -50,6 +55,20 @@ def _row(call: dict, seconds: float, total: float, peak: float) -> dict:
         "bytes": moved,
         "gbytes_per_second": moved / seconds / 1e9 if seconds else None,
     }
+
+
+def shape_text(shape) -> str:
+    """``128x40x40``: without a batch of one."""
+    return "x".join(map(str, shape[1:] if len(shape) > 1 and shape[0] == 1 else shape))
+
+
+def _output(call: dict) -> list:
+    """Shape of a call's first output; (n, c / b, h, w, b) of a blocked convolution or pool as (n, c, h, w)."""
+    shape = list(call["outputs"][0]["shape"])
+    if len(shape) == 5 and any(word in call["kernel"] for word in BLOCKED):
+        n, blocks, height, width, block = shape
+        return [n, blocks * block, height, width]
+    return shape
 
 
 def _peak() -> float:

@@ -46,6 +46,7 @@ class OpenCVWork:
         self._interpolation = cv2.INTER_LINEAR if preprocess.interpolation == "linear" else cv2.INTER_NEAREST
         self._mean = tuple(mean / preprocess.scale for mean in preprocess.mean)
         self._std = np.array(preprocess.std, np.float32).reshape(1, 3, 1, 1)
+        self._output_shapes: list[list[int]] = []
         self._grid = _yolox_grid(self._size) if work.postprocess and work.postprocess.head == "yolox" else None
 
     def resized(self, frame: np.ndarray) -> np.ndarray:
@@ -73,6 +74,8 @@ class OpenCVWork:
     def results(self, outputs) -> tuple:
         """Boxes, scores and classes in frame pixels, best first; the outputs themselves where the work has no NMS."""
         nms = self.work.postprocess
+        if not self._output_shapes:
+            self._output_shapes = [list(np.shape(output)) for output in outputs]
         if nms is None:
             return tuple(outputs)
         boxes, scores, classes = self._candidates(outputs[0][0])
@@ -82,6 +85,10 @@ class OpenCVWork:
             keep = np.argsort(-scores, kind="stable")
         keep = keep[: nms.max_det]
         return self._in_frame(boxes[keep]), scores[keep], classes[keep]
+
+    def output_shapes(self) -> list[list[int]]:
+        """Of the network, once it has run; empty before."""
+        return self._output_shapes
 
     def _candidates(self, raw):
         """xyxy, score and class of the rows above ``conf``, in model-input pixels."""

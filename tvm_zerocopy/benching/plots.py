@@ -77,7 +77,10 @@ def layers_plot(layers: list, peak: float, width: float = WIDTH):
             axes.bar(left, peak * 0.01, span, align="edge", color=ACCENT[1])
         left += span
     axes.axhline(peak, color=ACCENT[4], linewidth=1)
-    axes.annotate("measured peak", (100, peak), (0, 3), textcoords="offset points", ha="right", color=ACCENT[4])
+    behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+    axes.annotate(
+        "measured peak", (100, peak), (0, 3), textcoords="offset points", ha="right", color=ACCENT[4], bbox=behind
+    )
     axes.set_xlabel("% of the time, kernels in the program's order")
     axes.set_ylabel("GFLOP/s")
     axes.set_xlim(0, 100)

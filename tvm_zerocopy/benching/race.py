@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Callable, Sequence
 
 from ..errors import UnsupportedError
@@ -40,6 +41,7 @@ class Result:
     reason: str = ""
     reduced: bool = False  # computes in less than float32
     seconds: list = field(default_factory=list)
+    processes: list = field(default_factory=list)  # frames that each of its processes measured, in order
     facts: dict = field(default_factory=dict)
     agreement: dict | None = None
     power: dict | None = None
@@ -48,7 +50,7 @@ class Result:
         found = {key: getattr(self, key) for key in ("name", "title", "status", "reason", "reduced")}
         if self.status == "ran":
             found.update(Summary.of(self.seconds).to_dict(), **self.facts, agreement=self.agreement)
-            found["seconds"] = self.seconds
+            found["seconds"], found["processes"] = self.seconds, self.processes
             if self.power is not None:
                 found["power"] = self.power
         return found
@@ -63,6 +65,7 @@ def race(
     sensors=None,
     progress: Callable[[str, int, int], None] = lambda text, done, total: None,
     show_errors: bool = False,
+    processes: int = 1,
 ) -> list[Result]:
     """Run all engines that can run; one result for each, in the order given.
 
@@ -74,15 +77,19 @@ def race(
         Seconds that one engine may run; a slow one is measured on fewer frames, at least `LEAST`.
     sensors : list, optional
         As `power.choose` gives them: also measure each engine's power, after the race.
+    processes : int
+        How many each engine's frames are shared out to, one after the other: where a process's memory happens to lie
+        moves its median by some per cent, which no number of frames in one process shows.
     """
     results = {each.name: Result(each.name, each.title, "ran", reduced=each.reduced) for each in adapters}
     lanes = []
     with contextlib.ExitStack() as stack:
         for number, adapter in enumerate(adapters):
             progress(f"load {adapter.name}", number, len(adapters))
-            lane = _enter(adapter, work, results[adapter.name], warmup, iterations, budget, show_errors)
+            start = partial(Contender, adapter, work, show_errors)
+            lane = _enter(adapter, start, work, results[adapter.name], warmup, iterations, budget, processes)
             if lane is not None:
-                stack.callback(lane.contender.close)
+                stack.callback(lane.close)
                 lanes.append(lane)
         running = list(lanes)
         total = sum(lane.left for lane in lanes)
@@ -105,21 +112,39 @@ def race(
 class _Lane:
     """One running engine: how much it still has to do."""
 
-    def __init__(self, contender: Contender, result: Result, iterations: int, turn: int, settle: int):
-        self.contender, self.result = contender, result
-        self.left, self._turn, self._settle = iterations, turn, settle
+    def __init__(self, start: Callable[[], Contender], contender: Contender, result: Result, warmup: int, one: float):
+        self._start, self.contender, self.result, self._warmup = start, contender, result, warmup
+        slow = one > SLOW
+        self._turn, self._settle = (1, 0) if slow else (TURN, SETTLE)
+        self.left, self._shares = 0, []
+
+    def share_out(self, iterations: int, processes: int) -> None:
+        """``iterations`` frames over at most so many processes, at least one frame each."""
+        self.left, processes = iterations, min(processes, iterations)
+        self._shares = [len(range(number, iterations, processes)) for number in range(processes)]
+        self.result.processes = [0]
 
     def turn(self) -> None:
-        count = min(self._turn, self.left)
+        done = self.result.processes
+        if done[-1] == self._shares[len(done) - 1]:
+            self.contender.close()
+            self.contender = self._start()
+            self.contender.run(self._warmup, 0)
+            done.append(0)
+        count = min(self._turn, self._shares[len(done) - 1] - done[-1])
         self.contender.run(self._settle, 0)
         self.result.seconds += self.contender.run(0, count)
+        done[-1] += count
         self.left -= count
 
     def fail(self, error: Exception) -> None:
         self.result.status, self.result.reason, self.left = "failed", str(error), 0
 
+    def close(self) -> None:
+        self.contender.close()
 
-def _enter(adapter, work, result, warmup, iterations, budget, show_errors) -> _Lane | None:
+
+def _enter(adapter, start, work, result, warmup, iterations, budget, processes) -> _Lane | None:
     """Load and warm up."""
     reason = adapter.missing(work)
     if reason is not None:
@@ -127,10 +152,11 @@ def _enter(adapter, work, result, warmup, iterations, budget, show_errors) -> _L
         return None
     contender = None
     try:
-        contender = Contender(adapter, work, show_errors)
+        contender = start()
         result.facts = contender.facts
         one = min(contender.run(0, 2))
-        one = min(one, *contender.run(0, max(1, min(warmup - 3, int(budget / 5 / one)))))  # three have run
+        rest = max(1, min(warmup - 3, int(budget / 5 / one)))  # three have run
+        one = min(one, *contender.run(0, rest))
     except ContenderFailed as error:
         if contender is not None:
             contender.close()
@@ -139,8 +165,9 @@ def _enter(adapter, work, result, warmup, iterations, budget, show_errors) -> _L
     fits = max(LEAST, int(budget / one))
     if fits < iterations:
         result.reason = f"{fits} of {iterations} frames in the budget of {budget:g} s"
-    slow = one > SLOW
-    return _Lane(contender, result, min(iterations, fits), 1 if slow else TURN, 0 if slow else SETTLE)
+    lane = _Lane(start, contender, result, rest, one)
+    lane.share_out(min(iterations, fits), processes)
+    return lane
 
 
 def _watts(lanes: list[_Lane], sensors, progress) -> None:
@@ -162,6 +189,7 @@ def _finish(lanes: list[_Lane], work: Work) -> None:
         if lane.result.status == "ran":
             try:
                 found[lane.result.name] = lane.contender.results()
+                lane.result.facts = {**lane.contender.facts, **lane.result.facts}  # the last process's peak memory
             except ContenderFailed as error:
                 lane.fail(error)
     ran = [lane for lane in lanes if lane.result.name in found]

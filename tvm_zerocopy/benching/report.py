@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ..errors import UnsupportedError
 from . import plots
+from .compare import noise
+from .layers import shape_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 NAME = "index.html"
@@ -41,6 +43,7 @@ def render(result: dict) -> str:
     engine.filters["ms"] = lambda seconds: f"{seconds * 1e3:.2f}"
     engine.filters["mb"] = lambda count: "" if count is None else f"{count / 1e6:.1f}"
     engine.filters["percent"] = lambda part: f"{part:.1%}"
+    engine.filters["shape"] = shape_text
     ran = sorted((row for row in result["engines"] if row["status"] == "ran"), key=lambda row: row["median"])
     return engine.get_template("report.html").render(
         result=result,
@@ -48,6 +51,7 @@ def render(result: dict) -> str:
         ran=ran,
         others=[row for row in result["engines"] if row["status"] != "ran"],
         headline=_headline(ran),
+        noise=noise(result["comparison"]) if "comparison" in result else None,
         plots={name: plots.svg(figure) for name, figure in _figures(result).items()},
     )
 

@@ -26,7 +26,8 @@ def measure(source: str, engine_for, warmup: int, frames: int, progress=lambda t
     Parameters
     ----------
     source : str
-        A picture, a folder, a video or a camera; shorter ones are read again and again.
+        A picture, a folder, a video or a camera (its device or number); shorter ones are read again and again. A
+        camera's capture includes the wait for its next frame.
     engine_for : callable
         Called once with the first frame's Frame; gives the engine that detects in frames of the source.
     """
@@ -63,6 +64,7 @@ def measure(source: str, engine_for, warmup: int, frames: int, progress=lambda t
     return {
         "source": Path(source).name,
         "frames": frames,
+        "camera": is_camera(source),
         "rows": rows,
         "seconds": total,
         "bottleneck": bottleneck["name"],
@@ -71,8 +73,16 @@ def measure(source: str, engine_for, warmup: int, frames: int, progress=lambda t
     }
 
 
+def is_camera(source: str) -> bool:
+    """A device, or a number that is no file's name."""
+    return source.startswith("/dev/video") or (source.isdecimal() and not Path(source).exists())
+
+
 def kernel_stages(program: dict) -> list[str]:
-    """The stage of each call: what reads the frame is preprocess, decode and NMS are post-process."""
+    """The stage of each call: what reads the frame is preprocess; choosing candidates and NMS are post-process.
+
+    The head's decode is inference: it is fused with the last convolutions.
+    """
     return [
         "preprocess"
         if any(view["in"] == "input" for view in call["inputs"])
@@ -87,7 +97,7 @@ def _frames(source: str, count: int):
     """``count`` frames with the seconds that reading and decoding each took."""
     done = 0
     while done < count:
-        with open_source(source) as opened:
+        with open_source(source, camera=is_camera(source)) as opened:
             before = done
             frames = iter(opened)
             while done < count:

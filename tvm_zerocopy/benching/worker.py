@@ -39,10 +39,11 @@ def _serve(name: str, work_text: str, answers) -> bool:
         work = Work.from_json(work_text)
         loaded = ENGINES[name].load(work)
         process = _Process(loaded, work)
+        process.first_run()
         answer(
             compile_seconds=loaded.compile_seconds,
             artifact_bytes=loaded.artifact_bytes,
-            output_shapes=process.first_results(),
+            output_shapes=loaded.output_shapes(),
         )
         for line in sys.stdin:
             request = json.loads(line)
@@ -63,10 +64,9 @@ class _Process:
         self.run_one, self.frames = loaded.run, work.load_frames()
         self.next = 0
 
-    def first_results(self) -> list:
-        """Runs a frame; the shapes of what comes out."""
+    def first_run(self) -> None:
         _forget_peak()
-        return [list(np.shape(value)) for value in self.run_one(self.frames[0])]
+        self.run_one(self.frames[0])
 
     def run(self, settle: int, count: int) -> list:
         """Seconds of ``count`` frames, after ``settle`` that are not timed."""

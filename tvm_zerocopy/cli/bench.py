@@ -38,11 +38,22 @@ def add_arguments(parser) -> None:
     race.add_argument("--source", metavar="FILE", help="frames: a picture, a folder or a video (default: samples)")
     race.add_argument("--warmup", type=common.whole_number, default=20, metavar="N", help="frames (default 20)")
     race.add_argument("--iterations", type=common.whole_number, default=100, metavar="N", help="frames (default 100)")
+    race.add_argument(
+        "--processes",
+        type=common.whole_number,
+        default=1,
+        metavar="N",
+        help="that share the frames (default 1)",
+    )
     race.add_argument("--budget", type=_seconds, default=60.0, metavar="SECONDS", help="for one engine (default 60)")
     race.add_argument("--threads", type=common.whole_number, metavar="N", help="of every engine (default: all CPUs)")
     race.add_argument("--power", action="store_true", help="watts and joules too: tegrastats, NVML, RAPL")
     more = parser.add_argument_group("instead of a race")
-    more.add_argument("--stages", metavar="SOURCE", help="capture, preprocess, inference, post-process, draw")
+    more.add_argument(
+        "--stages",
+        metavar="SOURCE",
+        help="capture, preprocess, inference, post-process, draw; a picture, a video or a camera (/dev/video0)",
+    )
     more.add_argument("--layers", action="store_true", help="every kernel: time, GFLOP/s, share of the peak, bytes")
     more.add_argument("--trace", metavar="FILE.json", help="every kernel and copy of some frames, for Perfetto")
     more.add_argument("--nsys", metavar="FILE", help="copies in an Nsight Systems export of any program, no model")
@@ -95,6 +106,8 @@ def _check_usage(args) -> None:
         raise UsageError("--engines is of the race; leave out --stages, --layers and --trace, or use --report for all")
     if args.compare and alone:
         raise UsageError("--compare is of the race; leave out --stages, --layers and --trace")
+    if args.plot and args.trace and not (args.stages or args.layers or args.report):
+        raise UsageError("--plot draws a race, --stages or --layers; a trace is seen in https://ui.perfetto.dev")
     if args.csv and alone:
         raise UsageError("--csv is of the race; use --json")
     if args.power and alone and not args.report:
@@ -145,7 +158,15 @@ def _measure(args, engines, folder: str) -> dict:
             if args.power:
                 sensors, found["power"] = _sensors()
             results = race.race(
-                engines, work, args.warmup, args.iterations, args.budget, sensors, progress, show_errors=args.debug
+                engines,
+                work,
+                args.warmup,
+                args.iterations,
+                args.budget,
+                sensors,
+                progress,
+                show_errors=args.debug,
+                processes=args.processes,
             )
             found["engines"] = [result.to_dict() for result in results]
         if args.stages or everything:

@@ -4,6 +4,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..benching.compare import noise
+from ..benching.layers import shape_text
 from .bench_moves import trace_line
 
 _VERDICT_STYLE = {"faster": "green", "slower": "red", "within noise": ""}
@@ -21,7 +23,9 @@ def show(result: dict, console: Console) -> None:
         for row in ran:
             if row["agreement"]:
                 other = row["agreement"]["reference"]
-                console.print(f"{row['title']} finds what {other} finds: {agreement(row)}", soft_wrap=True)
+                does = "against" if row["agreement"]["agrees"] is None else "finds what"
+                ends = "" if row["agreement"]["agrees"] is None else " finds"
+                console.print(f"{row['title']} {does} {other}{ends}: {agreement(row)}", soft_wrap=True)
         for row in result["engines"]:
             if row["reason"]:
                 status = "" if row["status"] == "ran" else f" {row['status']}"
@@ -69,7 +73,7 @@ def _costs(rows) -> Table:
                 (power.get("joules_per_frame"), 1),
                 (power.get("frames_per_joule"), 1),
             ]
-        shapes = ", ".join("x".join(map(str, shape)) for shape in row["output_shapes"])
+        shapes = ", ".join(map(shape_text, row["output_shapes"]))
         table.add_row(row["title"], *(_number(*figure, 2) for figure in figures), shapes)
     return table
 
@@ -84,14 +88,16 @@ def agreement(row: dict) -> str:
 
 def _comparison(comparison: dict, console: Console) -> None:
     table = _table(f"against {comparison['date']}")
-    for title in ("engine", "then ms", "now ms", "ratio", "99% interval", ""):
-        table.add_column(title, justify="left" if title in ("engine", "") else "right")
+    for title in ("engine", "then ms", "now ms", "ratio", "99% interval", "noise", ""):
+        table.add_column(title, justify="left" if title in ("engine", "") else "right", no_wrap=title != "engine")
     for row in comparison["engines"]:
         style = _VERDICT_STYLE[row["verdict"]]
         verdict = f"[{style}]{row['verdict']}[/{style}]" if style else row["verdict"]
         medians = [_ms(row[key]) for key in ("old_median", "new_median")]
-        table.add_row(row["title"], *medians, f"{row['ratio']:.3f}", f"{row['low']:.3f} .. {row['high']:.3f}", verdict)
+        ratios = (f"{row['ratio']:.3f}", f"{row['low']:.3f} .. {row['high']:.3f}", f"+-{row['floor']:.0%}")
+        table.add_row(row["title"], *medians, *ratios, verdict)
     console.print(table)
+    console.print(f"interval {noise(comparison)}", soft_wrap=True, markup=False)
     for line in comparison["differs"]:
         console.print(f"not comparable: {line}", soft_wrap=True, markup=False)
 
@@ -108,6 +114,8 @@ def _stages(stages: dict, console: Console) -> None:
     console.print(
         f"bottleneck: {stages['bottleneck']}, {stages['bottleneck_share']:.0%} of {stages['seconds'] * 1e3:.2f} ms"
     )
+    if stages["camera"]:
+        console.print("capture includes the wait for the camera's next frame")
     console.print(f"the program called plainly: {stages['call']['median'] * 1e3:.2f} ms")
 
 
@@ -116,17 +124,20 @@ def _layers(layers: dict, console: Console) -> None:
     table = Table(
         title=f"kernels, median of {layers['runs']} runs; measured peak {peak:.0f} GFLOP/s", title_justify="left"
     )
-    table.add_column("kernel", overflow="ellipsis", no_wrap=True, max_width=max(20, console.width - 58))
-    for title in ("ms", "share", "GFLOP/s", "of peak", "KB moved", "GB/s"):
-        table.add_column(title, justify="right")
+    table.add_column("kernel", overflow="ellipsis", no_wrap=True, max_width=max(18, console.width - 62))
+    for title in ("output", "ms", "share", "GFLOP/s", "of peak", "GB/s"):
+        table.add_column(title, justify="right", no_wrap=True)
     for row in layers["rows"]:
         arithmetic = (f"{row['gflops']:.0f}", f"{row['share_of_peak']:.0%}") if row["gflops"] else ("", "")
-        moved = (_number(row["bytes"], 1e3, 0), _number(row["gbytes_per_second"], 1))
-        table.add_row(row["kernel"], f"{row['seconds'] * 1e3:.3f}", f"{row['share']:.1%}", *arithmetic, *moved)
+        figures = (f"{row['seconds'] * 1e3:.3f}", f"{row['share']:.1%}", *arithmetic)
+        name = row["kernel"].replace("fused_", "", 1)
+        table.add_row(name, shape_text(row["output"]), *figures, _number(row["gbytes_per_second"], 1))
     table.add_section()
     whole = (f"{layers['gflops']:.0f}", f"{layers['gflops'] / peak:.0%}")
-    table.add_row("all", f"{layers['seconds'] * 1e3:.2f}", "", *whole, "", "")
+    table.add_row("all", "", f"{layers['seconds'] * 1e3:.2f}", "", *whole, "")
     console.print(table)
+    if any((row["share_of_peak"] or 0) > 1 for row in layers["rows"]):
+        console.print("above 100%: Winograd kernels, whose arithmetic is counted as the direct convolution's")
 
 
 def _ms(seconds: float) -> str:

@@ -41,6 +41,8 @@ def test_every_kernel_has_a_row(engine, measured_layers):
     assert [row["kernel"] for row in rows] == [call["kernel"] for call in engine.program["calls"]]
     assert sum(row["share"] for row in rows) == pytest.approx(1)
     assert measured_layers["peak_gflops"] > 0
+    shapes = [row["output"] for row in rows if "conv2d" in row["kernel"]]
+    assert shapes[0] == [1, 16, 32, 32] and all(len(shape) == 4 for shape in shapes)
     assert all(row["bytes"] > 0 for row in rows if row["kernel"] != "preprocess")
 
 
@@ -62,11 +64,34 @@ def test_stages_are_told_apart(engine, measured_stages):
     assert set(names[1:-2]) == {"inference"}
 
 
+def test_a_camera_is_told_by_its_device_or_number(engine, monkeypatch, tmp_path):
+    from PIL import Image
+
+    from tvm_zerocopy.sources import video
+    from tvm_zerocopy.sources.pictures import PictureSource
+
+    picture, opened = tmp_path / "picture.png", set()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)).save(picture)
+
+    class Camera(PictureSource):
+        def __init__(self, where, size):
+            opened.add(where)
+            super().__init__(picture)
+
+    monkeypatch.setattr(video, "CameraSource", Camera)
+    monkeypatch.chdir(tmp_path)
+    for where in ("/dev/video7", "7"):
+        found = stages.measure(where, lambda spec: engine, warmup=1, frames=1)
+        assert found["camera"] and opened.pop() == where
+    (tmp_path / "7").write_bytes(picture.read_bytes())
+    assert not stages.measure("7", lambda spec: engine, warmup=1, frames=1)["camera"] and not opened
+
+
 def row(name, times, **more):
     from tvm_zerocopy.benching.statistics import Summary
 
     sizes = {"compile_seconds": 1.0, "artifact_bytes": 10**6, "peak_bytes": None, "output_shapes": [[3, 4], [3], [3]]}
-    figures = {**Summary.of(times).to_dict(), **sizes, "seconds": times, "agreement": None}
+    figures = {**Summary.of(times).to_dict(), **sizes, "seconds": times, "processes": [len(times)], "agreement": None}
     return {"name": name, "title": f"<{name}>", "status": "ran", "reason": "", "reduced": False, **figures, **more}
 
 
@@ -83,6 +108,32 @@ def test_a_comparison_tells_what_changed():
     found = compare.compare(old, new)
     assert [(line["name"], line["verdict"]) for line in found["engines"]] == [("ours", "faster")]
     assert found["differs"] == ["threads: 2 then, 4 now"]
+    assert found["controls"] == [] and "8%" in compare.noise(found)
+
+
+def test_what_an_unchanged_peer_moved_is_noise():
+    def race(ours, peer, version):
+        found = result([row("ours", [ours, ours * 1.01] * 20), row("onnxruntime", [peer, peer * 1.01] * 20)])
+        found["environment"]["versions"] = {"onnxruntime": version}
+        return found
+
+    old = race(0.010, 0.020, "1.0")
+    same, newer = (compare.compare(old, race(0.008, 0.015, version)) for version in ("1.0", "1.1"))
+    assert [line["verdict"] for line in same["engines"]] == ["within noise", "faster"]
+    assert same["controls"] == ["onnxruntime"] and "onnxruntime" in compare.noise(same)
+    assert [line["verdict"] for line in newer["engines"]] == ["faster", "faster"] and newer["controls"] == []
+
+
+def test_a_result_of_several_processes_is_compared_by_them():
+    def race(times):
+        return result([row("ours", [time for time in times for _ in range(4)], processes=[4] * len(times))])
+
+    found = compare.compare(race([0.0100, 0.0101, 0.0102]), race([0.0104, 0.0105, 0.0106]))
+    (line,) = found["engines"]
+    assert line["verdict"] == "slower" and line["floor"] == 0 and found["processes"] == 3
+    older = race([0.0100, 0.0101, 0.0102])
+    del older["engines"][0]["processes"]  # as written before there were several
+    assert compare.compare(older, older)["processes"] == 1
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"kind": "doctor"}', '{"kind": "bench"}'])
@@ -106,8 +157,9 @@ class _Page(HTMLParser):
 
 def test_the_page_is_whole_and_loads_nothing(measured_layers, measured_stages, tmp_path):
     missing = {"name": "x", "title": "X", "status": "missing", "reason": "pip install x", "reduced": False}
-    rows = [row("ours", [0.01, 0.02, 0.03]), row("tvm", [1.0, 2.0]), missing]
-    full = result(rows, stages=measured_stages, layers=measured_layers)
+    watts = {"mean_watts": 12.34, "joules_per_frame": 0.5, "frames_per_joule": 2.0}
+    rows = [row("ours", [0.01, 0.02, 0.03], power=watts), row("tvm", [1.0, 2.0]), missing]
+    full = result(rows, stages=measured_stages, layers=measured_layers, power="measured with RAPL")
     full["comparison"] = compare.compare(full, full)
     text = report.write(full, str(tmp_path / "new" / "page")).read_text(encoding="utf-8")
     page = _Page()
@@ -115,7 +167,8 @@ def test_the_page_is_whole_and_loads_nothing(measured_layers, measured_stages, t
     assert page.tags.count("svg") == 3 and page.links == []
     assert not re.findall(r"url\((?!#)|@import", text)
     assert "&lt;ours&gt;" in text and "<ours>" not in text and "text &amp; more" in text
-    assert "pip install x" in text and measured_layers["rows"][0]["kernel"] in text
+    assert "pip install x" in text and measured_layers["rows"][1]["kernel"] in text
+    assert "<td>12.3</td><td>0.500</td><td>2.00</td>" in text and "measured with RAPL" in text
 
 
 def test_a_plot_of_each_part_is_a_picture(measured_layers, measured_stages, tmp_path):

@@ -1,5 +1,7 @@
 """The race on a small model: engines agree, what is missing or fails is a row, and a budget bounds the slow."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from tvm_zerocopy.benching.contender import Contender, ContenderFailed
 from tvm_zerocopy.benching.engines import ENGINES
 from tvm_zerocopy.benching.engines.base import EngineAdapter
 from tvm_zerocopy.benching.work import Work
+from tvm_zerocopy.errors import UnsupportedError
 from tvm_zerocopy.specs import Frame, Nms
 
 pytest.importorskip("cv2", reason="OpenCV is not installed: pip install opencv-python-headless")
@@ -35,9 +38,34 @@ def test_engines_are_timed_and_find_the_same(work):
     assert peer.agreement is None and ours.agreement["agrees"] and ours.agreement["boxes"] > 0
     row = ours.to_dict()
     assert row["peak_bytes"] > row["artifact_bytes"] > 0 and row["compile_seconds"] > 0
-    boxes, scores, classes = row["output_shapes"]
-    assert boxes == [scores[0], 4] and scores == classes
+    assert row["output_shapes"] == [[1, 300, 4], [1, 300], [1, 300], [1]]
+    assert peer.to_dict()["output_shapes"] == [[1, 252, 8]]
     assert tensorrt.status == "ran" or "pip install" in tensorrt.reason
+
+
+def test_frames_are_shared_out_to_processes(work, monkeypatch):
+    started = []
+
+    class Counted(Contender):
+        def __init__(self, *arguments):
+            started.append(arguments[0].name)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(race, "Contender", Counted)
+    engines = [ENGINES["ours"], ENGINES["onnxruntime"]]
+    ours, peer = race.race(engines, work, warmup=3, iterations=7, budget=60, processes=3)
+    assert ours.processes == peer.processes == [3, 2, 2] and len(ours.seconds) == 7
+    assert sorted(started) == ["onnxruntime"] * 3 + ["ours"] * 3
+    assert ours.agreement["agrees"] and ours.to_dict()["peak_bytes"] > 0
+    (few,) = race.race([ENGINES["ours"]], work, warmup=3, iterations=2, budget=60, processes=5)
+    assert few.processes == [1, 1]
+
+
+def test_a_tensorrt_that_takes_its_types_from_the_model_says_so(work):
+    newest = SimpleNamespace(__version__="11.4", BuilderFlag=SimpleNamespace(TF32=1))
+    for name in ("tensorrt-fp16", "tensorrt-int8"):
+        with pytest.raises(UnsupportedError, match=r"TensorRT 11.4 .* pip install 'tensorrt<11'"):
+            ENGINES[name]._plan(newest, None, None, work, None)
 
 
 def test_the_budget_bounds_a_slow_engine(work):

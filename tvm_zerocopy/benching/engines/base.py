@@ -19,10 +19,19 @@ class Loaded:
         What making it from the model took.
     artifact_bytes : int or None
         Of the file that is deployed.
+    output_shapes : callable
+        Asked after the first run: the shapes of what the network (this project: the compiled program) gives.
     """
 
-    def __init__(self, run: Callable, compile_seconds: float | None, artifact_bytes: int | None):
+    def __init__(
+        self,
+        run: Callable,
+        compile_seconds: float | None,
+        artifact_bytes: int | None,
+        output_shapes: Callable[[], list],
+    ):
         self.run, self.compile_seconds, self.artifact_bytes = run, compile_seconds, artifact_bytes
+        self.output_shapes = output_shapes
 
 
 class EngineAdapter:

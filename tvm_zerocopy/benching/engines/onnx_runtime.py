@@ -12,8 +12,9 @@ from .base import OPENCV, EngineAdapter, Loaded
 _INSTALL = {
     "CPUExecutionProvider": "onnxruntime",
     "CUDAExecutionProvider": "onnxruntime-gpu",
-    "TensorrtExecutionProvider": "onnxruntime-gpu tensorrt",
+    "TensorrtExecutionProvider": "onnxruntime-gpu 'tensorrt<11'",
 }
+_REPLACES = "pip uninstall onnxruntime (both are one module), then pip install"
 
 
 class OnnxRuntime(EngineAdapter):
@@ -30,7 +31,7 @@ class OnnxRuntime(EngineAdapter):
         import onnxruntime
 
         if self.provider not in onnxruntime.get_available_providers():
-            return f"this onnxruntime has no {self.provider}: pip install {_INSTALL[self.provider]}"
+            return f"this onnxruntime has no {self.provider}: {_REPLACES} {_INSTALL[self.provider]}"
         return None
 
     def load(self, work):
@@ -49,4 +50,4 @@ class OnnxRuntime(EngineAdapter):
         def run(frame):
             return around.results(session.run(None, {work.input_name: around.blob(frame)}))
 
-        return Loaded(run, seconds, os.path.getsize(work.model))
+        return Loaded(run, seconds, os.path.getsize(work.model), around.output_shapes)

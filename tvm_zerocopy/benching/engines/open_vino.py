@@ -44,7 +44,7 @@ class OpenVino(EngineAdapter):
             found = request.infer([around.resized(frame)[None]], share_inputs=True, share_outputs=True)
             return around.results([found[output] for output in outputs])
 
-        return Loaded(run, seconds, os.path.getsize(work.model))
+        return Loaded(run, seconds, os.path.getsize(work.model), around.output_shapes)
 
     @staticmethod
     def _with_preprocessing(openvino, network, work):

@@ -22,4 +22,7 @@ class Ours(EngineAdapter):
             result = engine(frame)
             return result if isinstance(result, tuple) else (result.boxes, result.scores, result.classes)
 
-        return Loaded(run, work.compile_seconds, os.path.getsize(work.artifact))
+        def output_shapes():
+            return [list(field.shape) for field in engine.output_layout.values()]
+
+        return Loaded(run, work.compile_seconds, os.path.getsize(work.artifact), output_shapes)

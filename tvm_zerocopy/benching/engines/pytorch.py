@@ -40,4 +40,4 @@ class PyTorch(EngineAdapter):
             return around.results(infer(around.blob(frame)))
 
         run(work.load_frames()[0])  # torch.compile compiles at the first call
-        return Loaded(run, time.perf_counter() - begin, os.path.getsize(work.model))
+        return Loaded(run, time.perf_counter() - begin, os.path.getsize(work.model), around.output_shapes)

@@ -15,10 +15,13 @@ _WORKSPACE = 1 << 30  # bytes that tactics may use
 
 
 class TensorRT(EngineAdapter):
-    """``precision``: fp32, fp16 or int8 (calibrated on the race's frames). Needs TensorRT 8.5 or later."""
+    """``precision``: fp32, fp16 or int8 (calibrated on the race's frames).
+
+    Needs TensorRT 8.5 to 10: since 11 a network's types are the model's own, so there a float32 model is fp32 only.
+    """
 
     def __init__(self, name: str, title: str, precision: str):
-        needs = [("tensorrt", "tensorrt"), ("cuda.bindings.runtime", "cuda-bindings"), OPENCV]
+        needs = [("tensorrt", "'tensorrt<11'"), ("cuda.bindings.runtime", "cuda-bindings"), OPENCV]
         super().__init__(name, title, reduced=precision != "fp32", needs=needs)
         self.precision = precision
 
@@ -42,9 +45,15 @@ class TensorRT(EngineAdapter):
         def run(frame):
             return around.results(network(around.blob(frame)))
 
-        return Loaded(run, seconds, os.path.getsize(path))
+        return Loaded(run, seconds, os.path.getsize(path), around.output_shapes)
 
     def _plan(self, trt, cuda, logger, work, around):
+        wanted = {"fp16": ("FP16",), "int8": ("FP16", "INT8")}.get(self.precision, ())
+        if not all(hasattr(trt.BuilderFlag, flag) for flag in wanted):
+            raise UnsupportedError(
+                f"TensorRT {trt.__version__} computes in the model's own types and builds no {self.precision} from "
+                "float32: pip install 'tensorrt<11'"
+            )
         builder = trt.Builder(logger)
         explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)  # gone where it is the only way
         network = builder.create_network(1 << int(explicit) if explicit is not None else 0)

@@ -39,4 +39,4 @@ class TvmStock(EngineAdapter):
             values = [found] if hasattr(found, "numpy") else list(found)
             return around.results([value.numpy() for value in values])
 
-        return Loaded(run, seconds, os.path.getsize(library))
+        return Loaded(run, seconds, os.path.getsize(library), around.output_shapes)
