@@ -104,7 +104,10 @@ def _parse(argv: List[str]) -> argparse.Namespace:
         )
         command.add_argument("--debug", action="store_true", help="show the full trace of an error")
         command.set_defaults(run=module.run, words=argv)
-    return parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:  # parse_args would name the program's help, not the command's
+        commands.choices[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
 
 
 def _version() -> str:

@@ -5,8 +5,8 @@ import json
 import pytest
 
 SIZES = """Total (MB),Count,Avg (MB),Med (MB),Min (MB),Max (MB),StdDev (MB),Operation
-402.653,48,8.389,8.389,8.389,8.389,0.000,[CUDA memcpy Host-to-Device]
-201.327,24,8.389,8.389,8.389,8.389,0.000,[CUDA memcpy Device-to-Host]
+298.598,48,6.221,6.221,6.221,6.221,0.000,[CUDA memcpy Host-to-Device]
+0.202,24,0.008,0.008,0.008,0.008,0.000,[CUDA memcpy Device-to-Host]
 """
 
 
@@ -33,16 +33,16 @@ def test_copies_of_a_profile(run, sizes):
     (found,) = result.json
     assert result.code == 0 and found["kind"] == "nsys" and found["frames"] == 24
     assert [(row["what"], row["count"], round(row["bytes"])) for row in found["per_frame"]] == [
-        ("Host-to-Device", 2, 16_777_208),
-        ("Device-to-Host", 1, 8_388_625),
+        ("Host-to-Device", 2, 12_441_583),
+        ("Device-to-Host", 1, 8_417),
     ]
-    assert found["analysis"]["totals"]["copied"] == {"count": 2, "bytes": 16_777_208 + 8_388_625}
-    assert "16,777,208" in result.err and "transfer" in result.err
+    assert found["analysis"]["totals"]["copied"] == {"count": 2, "bytes": 12_441_583 + 8_417}
+    assert "12,441,583" in result.err and "transfer" in result.err
 
 
 def test_sizes_without_times_are_shown_as_unknown(run, sizes):
     result = run("bench", "--nsys", sizes)
-    assert result.code == 0 and "402,653,000" in result.out and "unknown" in result.out
+    assert result.code == 0 and "298,598,000" in result.out and "unknown" in result.out
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,13 @@ def test_wrong_usage_is_exit_code_2_and_one_line(fails, arguments):
     assert code == 2 and "--help" in line
 
 
+def test_an_unknown_option_names_the_help_of_its_command(fails):
+    assert fails("doctor", "--nonsense") == (
+        2,
+        "error: unrecognized arguments: --nonsense; see tvm-zerocopy doctor --help",
+    )
+
+
 def broken(error):
     def run(_):
         raise error

@@ -73,18 +73,18 @@ TRACE = f"""{CHATTER}
 TIMES = """ ** CUDA GPU MemOps Summary (by Time) (cuda_gpu_mem_time_sum):
 
 Time (%),Total Time (ns),Count,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Operation
-71.4,2411520,48,50240.0,50176,49920,51200,320.1,[CUDA memcpy Host-to-Device]
-28.6,965632,24,40234.6,40192,39936,41216,290.7,[CUDA memcpy Device-to-Host]
+98.1,1843200,48,38400.0,38400,38000,38900,210.5,[CUDA memcpy Host-to-Device]
+1.9,36000,24,1500.0,1500,1400,1600,50.5,[CUDA memcpy Device-to-Host]
 
 """
 SIZES = """ ** CUDA GPU MemOps Summary (by Size) (cuda_gpu_mem_size_sum):
 
 Total (MB),Count,Avg (MB),Med (MB),Min (MB),Max (MB),StdDev (MB),Operation
-402.653,48,8.389,8.389,8.389,8.389,0.000,[CUDA memcpy Host-to-Device]
-201.327,24,8.389,8.389,8.389,8.389,0.000,[CUDA memcpy Device-to-Host]
+298.598,48,6.221,6.221,6.221,6.221,0.000,[CUDA memcpy Host-to-Device]
+0.202,24,0.008,0.008,0.008,0.008,0.000,[CUDA memcpy Device-to-Host]
 
 """
 KERNEL_TIMES = """Time (%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name
-70.0,7000000,100,70000,70000,60000,80000,5000,ampere_sgemm_128x64
-30.0,3000000,50,60000,60000,50000,70000,4000,"scale_kernel(double *, int)"
+80.0,8000000,120,66666.7,66000,60000,80000,5000.0,conv2d_nchwc_kernel
+20.0,2000000,40,50000.0,50000,45000,55000,4000.0,"decode_kernel(float *, int)"
 """
