@@ -13,6 +13,7 @@ import numpy as np
 
 from . import runtime
 from .buffers import ExternalBuffer, cuda
+from .cuda_toolchain import check_runs
 from .detections import Detections
 from .errors import BufferError, UnsupportedError
 from .signature import OutputField, Signature
@@ -216,6 +217,8 @@ class Engine:
                 f"this engine was compiled for {made_for} and this machine is {here}; export it and run it there "
                 "(tvm_zerocopy.load), or compile with target 'llvm'"
             )
+        if self._cuda:
+            check_runs(json.loads(self.target)["arch"], "cubin", cuda.runtime().arch())
         return self.module.get_function(name)
 
     def _weights_in_place(self) -> ExternalBuffer:

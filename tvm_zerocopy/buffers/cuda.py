@@ -17,6 +17,8 @@ NO_BINDINGS = (
     "(JetPack 5: pip install 'cuda-python<12')"
 )
 
+OUT_OF_MEMORY = "close other programs on the GPU, bind fewer engines, or compile a smaller batch or input"
+
 
 class CudaRuntime:
     """Checked calls of one bindings module; every failure is an UnsupportedError naming the call and CUDA's reason."""
@@ -30,8 +32,25 @@ class CudaRuntime:
         if error != self._api.cudaError_t.cudaSuccess:
             _, text = self._api.cudaGetErrorString(error)
             reason = text.decode() if isinstance(text, bytes) else str(text)
+            if error == getattr(self._api.cudaError_t, "cudaErrorMemoryAllocation", None):
+                raise UnsupportedError(f"{name} failed: {reason} ({self._asked(arguments)}); {OUT_OF_MEMORY}")
             raise UnsupportedError(f"{name} failed: {reason}; `tvm-zerocopy doctor` shows what this machine can do")
         return results[0] if results else None
+
+    def _asked(self, arguments) -> str:
+        """How much memory was asked for, and how much there is."""
+        asked = f"{arguments[0]} bytes were asked for" if arguments else "the GPU is full"
+        error, *memory = self._api.cudaMemGetInfo()
+        if error != self._api.cudaError_t.cudaSuccess:
+            return asked
+        free, total = map(int, memory)
+        return f"{asked}, {free} of the GPU's {total} are free"
+
+    def arch(self, device_id: int = 0) -> str:
+        """A device's architecture, for example ``sm_72``."""
+        names = ("cudaDevAttrComputeCapabilityMajor", "cudaDevAttrComputeCapabilityMinor")
+        attributes = [getattr(self._api.cudaDeviceAttr, name) for name in names]
+        return "sm_" + "".join(str(self._call("cudaDeviceGetAttribute", what, device_id)) for what in attributes)
 
     def _on_device(self, device_id: int, name: str, *arguments) -> int:
         current = self._call("cudaGetDevice")

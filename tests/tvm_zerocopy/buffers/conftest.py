@@ -13,8 +13,12 @@ from tvm_zerocopy.buffers import cuda
 class FakeBindings:
     """Same functions, same result tuples. ``concurrent=0`` behaves as Xavier; ``fail`` names a call that is refused."""
 
-    cudaError_t = SimpleNamespace(cudaSuccess=0)
-    cudaDeviceAttr = SimpleNamespace(cudaDevAttrConcurrentManagedAccess=89)
+    cudaError_t = SimpleNamespace(cudaSuccess=0, cudaErrorMemoryAllocation=2)
+    cudaDeviceAttr = SimpleNamespace(
+        cudaDevAttrConcurrentManagedAccess=89,
+        cudaDevAttrComputeCapabilityMajor=75,
+        cudaDevAttrComputeCapabilityMinor=76,
+    )
     cudaMemoryType = SimpleNamespace(cudaMemoryTypeManaged=3)
     cudaMemAttachGlobal, cudaMemAttachHost, cudaMemAttachSingle = 1, 2, 4
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyDefault=4)
@@ -69,8 +73,11 @@ class FakeBindings:
         return self._done("cudaSetDevice", (device_id,))
 
     def cudaDeviceGetAttribute(self, attribute, device_id):
-        assert attribute == 89
-        return self._done("cudaDeviceGetAttribute", (attribute, device_id), self.concurrent)
+        value = {89: self.concurrent, 75: 7, 76: 2}[attribute]
+        return self._done("cudaDeviceGetAttribute", (attribute, device_id), value)
+
+    def cudaMemGetInfo(self):
+        return 0, 1000, 4000
 
     def cudaPointerGetAttributes(self, address):
         managed = self.live.get(address, (None, ""))[1] == "cudaMallocManaged"

@@ -127,7 +127,8 @@ def test_xavier_moves_managed_memory_between_host_and_stream(xavier, stream, way
 @pytest.mark.parametrize("kind, call", [("managed", "cudaMallocManaged"), ("pinned", "cudaHostAlloc")])
 def test_a_refused_call_names_itself_and_the_reason(fake_bindings, kind, call):
     bindings = fake_bindings(fail=call)
-    with pytest.raises(UnsupportedError, match=f"{call} failed: out of memory"):
+    message = f"{call} failed: out of memory .16 bytes were asked for, 1000 of the GPU's 4000 are free.; close other"
+    with pytest.raises(UnsupportedError, match=message):
         ExternalBuffer.allocate(16, kind=kind)
     assert bindings.current == 0 and not bindings.live
 

@@ -1,0 +1,17 @@
+"""A program for one GPU on another one."""
+
+import numpy as np
+import pytest
+
+import tvm_zerocopy as tz
+from tvm_zerocopy.buffers import ExternalBuffer, cuda
+from tvm_zerocopy.errors import UnsupportedError
+from tvm_zerocopy.models import build
+
+
+def test_a_gpu_that_cannot_run_the_kernels(compile_emulated, monkeypatch):
+    engine = compile_emulated(build("yolov5n", size=32, classes=3), postprocess=None, preprocess=tz.Preprocess())
+    frame = ExternalBuffer.allocate((32, 32, 3), np.uint8, kind="managed")
+    monkeypatch.setattr(cuda.CudaRuntime, "arch", lambda self, device_id=0: "sm_90")
+    with pytest.raises(UnsupportedError, match="compiled for sm_72 .cubin. and this GPU is sm_90, .*cuda -arch=sm_90"):
+        engine(frame)
