@@ -1,6 +1,11 @@
 import functools
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy or stopped machine is no reason to fail: no test is timed, hypothesis' examples neither.
+settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 CONF = 1e-4  # random weights score low; some boxes must be left
 

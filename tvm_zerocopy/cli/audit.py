@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from ..copies.counter import SMALLEST_COPY
+from ..passes.copy_report import ACTIONS
 from . import common
 
 EXAMPLE = """
@@ -60,7 +61,7 @@ def _analysis(report) -> Table:
             table.add_row(row.what, row.reason, row.action, _bytes(row.bytes))
     table.add_section()
     for action, total in report.totals().items():
-        table.add_row(f"{total['count']} x", "", action, _bytes(total["bytes"]))
+        table.add_row(f"{total['count']} x", ACTIONS[action], action, _bytes(total["bytes"]))
     return table
 
 

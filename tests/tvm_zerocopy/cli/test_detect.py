@@ -141,6 +141,31 @@ class TestVideos:
         with av.open("out/in.mp4") as container:
             assert sum(1 for _ in container.decode(video=0)) == kept
 
+    def test_a_camera_gives_frames_until_the_limit(self, run, artifact, tmp_path, monkeypatch):
+        """A video stands in for what V4L2 would give; how FFmpeg is asked for it is what is tested."""
+        path, asked, open_container = (
+            write_video(tmp_path / "street.avi", 8, codec="mjpeg", pixels="yuvj420p"),
+            [],
+            av.open,
+        )
+
+        def open_camera(where, *more, **how):
+            if where != str(tmp_path / "video5"):
+                return open_container(where, *more, **how)
+            asked.append(how)
+            return open_container(str(path))
+
+        (tmp_path / "video5").touch()
+        monkeypatch.setattr(av, "open", open_camera)
+        camera = ("--camera", tmp_path / "video5", "--size", "96x64", "--limit", "3")
+        result = run("detect", *camera, "--model", artifact, "--json", "-", "--save", "seen")
+        count = len(result.json)  # frames that a slow program has no time for are dropped
+        assert result.code == 0 and 1 <= count <= 3
+        assert [found["frame"] for found in result.json] == list(range(count))
+        assert asked == [{"format": "v4l2", "options": {"video_size": "96x64"}}]
+        with open_container("seen/video5.mp4") as saved:
+            assert sum(1 for _ in saved.decode(video=0)) == count
+
     def test_an_artifact_for_another_format_gets_the_frames_converted(self, run, artifact, engine, tmp_path):
         path = write_video(tmp_path / "in.mkv", 2, codec="ffv1", pixels="yuv444p")
         result = run("detect", path, "--model", artifact, "--json", "-")
