@@ -24,18 +24,10 @@ INSTALL = "pip install 'tvm-zerocopy[cuda12]'"
 # IEEE division and square roots: boxes must equal the CPU's. Kernels name the fast intrinsics where they want them.
 OPTIONS = ("-default-device", "--std=c++17", "--device-int128")
 CALLBACK = "tvm_callback_cuda_compile"  # TVM's code generator calls it with a module's CUDA C
-HEADERS = ("cuda_fp16.h", "mma.h", "crt/mma.h")  # from the runtime's and the compiler's wheel
+HEADERS = ("cuda_fp16.h", "mma.h", "crt/mma.h", "cuda/std/cstdint")  # from three wheels: runtime, nvcc, cccl
 TEGRA = (53, 62, 72, 87)  # TX1 and Nano, TX2, Xavier, Orin
-# TVM's code uses these names, which only a host compiler's headers would declare.
+# NVRTC knows no <math.h>; TVM's code names this constant of it.
 PREAMBLE = """\
-typedef signed char int8_t;
-typedef unsigned char uint8_t;
-typedef short int16_t;
-typedef unsigned short uint16_t;
-typedef int int32_t;
-typedef unsigned int uint32_t;
-typedef long long int64_t;
-typedef unsigned long long uint64_t;
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)
 #endif

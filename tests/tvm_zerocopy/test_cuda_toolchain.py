@@ -22,7 +22,8 @@ KERNEL = """\
 #include <cuda.h>
 #include <cuda_fp16.h>
 #include <mma.h>
-extern "C" __global__ void __launch_bounds__(32) product(half* a, half* b, float* c, int64_t n) {
+#include <cuda/std/cstdint>
+extern "C" __global__ void __launch_bounds__(32) product(half* a, half* b, float* c, cuda::std::int64_t n) {
   using namespace nvcuda::wmma;
   __shared__ half tile[256];
   fragment<matrix_a, 16, 16, 16, half, row_major> left;
@@ -53,7 +54,7 @@ def toolkit(tmp_path, monkeypatch):
 
     def make(major, minor, archs, headers=None):
         root = tmp_path / f"cuda-{major}.{minor}"
-        for folder in ("lib64", "include/crt", "bin"):
+        for folder in ("lib64", "include/crt", "include/cuda/std", "bin"):
             (root / folder).mkdir(parents=True)
         source = root / "nvrtc.c"
         source.write_text(NVRTC.format(major=major, minor=minor, archs=archs))
