@@ -12,16 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import List, Optional
 
-from .known_failures import installed, last_line
+from .known_failures import last_line
 from .result import CheckResult, ok, skip, warn
 
 _SOURCE = "int answer(void) { return 42; }\n"
 _PROGRAM = "int main() { return 42; }\n"
 _AARCH64 = 183  # e_machine, ELF for the Arm 64-bit Architecture
-_SM_72_MEND = (
-    "pip install 'cuda-bindings<13' nvidia-cuda-nvrtc-cu12 nvidia-cuda-nvcc-cu12 nvidia-cuda-runtime-cu12 "
-    "nvidia-cuda-cccl-cu12 (CUDA 13 no longer knows sm_72)"
-)
+_SM_72_MEND = "pip install 'tvm-zerocopy[cuda12]' (CUDA 13 no longer knows sm_72)"
 _SECONDS = 10  # for one call of a compiler
 
 
@@ -49,21 +46,16 @@ def c_compiler() -> CheckResult:
 
 
 def sm_72() -> CheckResult:
-    """nvrtc and ptxas (or nvcc) that still compile for Xavier's GPU."""
+    """An nvrtc that still compiles for Xavier's GPU (this package's compiler), and what ptxas and nvcc know."""
     nvrtc = {path: _nvrtc_knows(path, 72) for path in _nvrtc_libraries()}
     assemblers = {path: _assembles(path, "sm_72") for path in _tools("ptxas")}
     compilers = {path: _list_has(path, "sm_72") for path in _tools("nvcc")}
-    bindings = installed("cuda-bindings")
     found = {**nvrtc, **assemblers, **compilers}
-    figures = {"found": found, "cuda_bindings": bindings}
+    figures = {"found": found}
     if not found:
         return skip("no CUDA compiler here; only compiling for Jetson AGX Xavier needs one", _SM_72_MEND, **figures)
     detail = ", ".join(f"{path} {'knows' if knows else 'does not know'} sm_72" for path, knows in found.items())
-    # cuda-bindings N loads nvrtc N
-    through_nvrtc = any(nvrtc.values()) and bindings is not None and bindings.startswith("12.")
-    if not through_nvrtc and not any(compilers.values()):
-        if any(nvrtc.values()):
-            detail += f"; TVM calls it through cuda-bindings 12, here is {bindings or 'none'}"
+    if not any(nvrtc.values()):
         return warn(detail, _SM_72_MEND, **figures)
     return ok(detail, **figures)
 
