@@ -45,16 +45,36 @@ class BlockLayout:
         self.block, self.winograd = block, winograd
 
     def transform_module(self, mod: tvm.IRModule, _ctx) -> tvm.IRModule:
-        converter = _Converter(mod, self.block, self.winograd)
-        for global_var, function in mod.functions_items():
-            if isinstance(function, relax.Function) and "Primitive" not in (function.attrs or {}):
-                updated = converter.visit_expr(function)
-                updated = relax.analysis.remove_all_unused(updated)
-                converter.builder_.update_func(global_var, updated)
-        return relax.transform.DeadCodeElimination()(converter.builder_.get())
+        return convert(mod, self.block, self.winograd, KeptAsFloat32())
 
 
-class _Blocked:
+def convert(mod: tvm.IRModule, block: int, winograd: bool, kept: KeptAsFloat32) -> tvm.IRModule:
+    """The module with every Relax function converted; ``kept`` says how activations lie between kernels."""
+    converter = _Converter(mod, block, winograd, kept)
+    for global_var, function in mod.functions_items():
+        if isinstance(function, relax.Function) and "Primitive" not in (function.attrs or {}):
+            updated = relax.analysis.remove_all_unused(converter.visit_expr(function))
+            converter.builder_.update_func(global_var, updated)
+    return relax.transform.DeadCodeElimination()(converter.builder_.get())
+
+
+class KeptAsFloat32:
+    """Activations between kernels are what arithmetic works on."""
+
+    def value(self, _builder, twin):
+        """A blocked form's variable for arithmetic."""
+        return twin.var
+
+    def moved(self, _builder, twin):
+        """A blocked form's variable where elements are only moved, or read by a kernel made for it."""
+        return twin.var
+
+    def conv2d(self, _converter, _call):
+        """The form of a convolution that is computed in a way of its own; None: in float32."""
+        return None
+
+
+class Blocked:
     """A blocked twin of an NCHW variable: its Relax variable and how many channels are real."""
 
     def __init__(self, var, channels):
@@ -63,10 +83,10 @@ class _Blocked:
 
 @relax.expr_functor.mutator
 class _Converter(relax.PyExprMutator):
-    def __init__(self, mod, block, winograd):
+    def __init__(self, mod, block, winograd, kept):
         super().__init__(mod)
-        self.block, self.winograd = block, winograd
-        self.twins = {}  # NCHW variable -> _Blocked, or a tuple's variable -> list of them
+        self.block, self.winograd, self.kept = block, winograd, kept
+        self.twins = {}  # NCHW variable -> Blocked, or a tuple's variable -> list of them
 
     # ---- the two forms of a value
 
@@ -75,13 +95,19 @@ class _Converter(relax.PyExprMutator):
         twin = self.twins.get(expr)
         if twin is None:
             var = self.builder_.emit_te(blocked_ops.to_blocked, self.plain(expr), self.block)
-            twin = _Blocked(var, _shape(expr)[1])
+            twin = Blocked(var, static_shape(expr)[1])
             if isinstance(expr, relax.Var):
                 self.twins[expr] = twin
         return twin
 
     def plain(self, expr):
         return super().visit_expr(expr)
+
+    def value(self, twin):
+        return self.kept.value(self.builder_, twin)
+
+    def moved(self, twin):
+        return self.kept.moved(self.builder_, twin)
 
     def visit_var_binding_(self, binding):
         value = binding.value
@@ -102,10 +128,10 @@ class _Converter(relax.PyExprMutator):
         """Keeps the NCHW variable too, as a conversion of its twin; where nobody reads it, it goes as dead code."""
         self.twins[var] = twin
         if isinstance(twin, list):
-            parts = [self.builder_.emit_te(blocked_ops.from_blocked, t.var, t.channels) for t in twin]
+            parts = [self.builder_.emit_te(blocked_ops.from_blocked, self.value(t), t.channels) for t in twin]
             value = relax.Tuple(parts)
         else:
-            value = self.builder_.call_te(blocked_ops.from_blocked, twin.var, twin.channels)
+            value = self.builder_.call_te(blocked_ops.from_blocked, self.value(twin), twin.channels)
         self.builder_.emit_normalized(relax.VarBinding(var, self.builder_.normalize(value)))
 
     # ---- operators
@@ -126,18 +152,21 @@ class _Converter(relax.PyExprMutator):
             return self._concat(call)
         if name in UNARY and call.args[0] in self.twins:
             twin = self.twins[call.args[0]]
-            return self._emit(relax.Call(call.op, [twin.var, *call.args[1:]], call.attrs), twin.channels)
+            return self.emit(relax.Call(call.op, [self.value(twin), *call.args[1:]], call.attrs), twin.channels)
         if name in BINARY:
             return self._binary(call)
         return None
 
-    def _emit(self, call, channels):
-        return _Blocked(self.builder_.emit(call), channels)
+    def emit(self, call, channels):
+        return Blocked(self.builder_.emit(call), channels)
 
     def _emit_te(self, compute, *args, channels):
-        return _Blocked(self.builder_.emit_te(compute, *args), channels)
+        return Blocked(self.builder_.emit_te(compute, *args), channels)
 
     def _conv2d(self, call):
+        own = self.kept.conv2d(self, call)
+        if own is not None:
+            return own
         data, weight = call.args
         attrs, block = call.attrs, self.block
         if not isinstance(weight, tvm.ir.GenericConst) or attrs.data_layout != "NCHW" or attrs.kernel_layout != "OIHW":
@@ -145,10 +174,10 @@ class _Converter(relax.PyExprMutator):
         kernel = weight.value.numpy()
         groups, (out_channels, group_in) = int(attrs.groups), kernel.shape[:2]
         in_channels = group_in * groups
-        window = _ints(attrs.strides), _ints(attrs.padding), _ints(attrs.dilation)
+        window = ints(attrs.strides), ints(attrs.padding), ints(attrs.dilation)
         if groups == in_channels == out_channels and groups > 1 and (data in self.twins or groups >= block):
             packed = np.moveaxis(_pad_axis(kernel[:, 0], 0, block).reshape(-1, block, *kernel.shape[2:]), 1, -1)
-            operands = self.blocked(data).var, relax.const(np.ascontiguousarray(packed))
+            operands = self.value(self.blocked(data)), relax.const(np.ascontiguousarray(packed))
             return self._emit_te(blocked_ops.depthwise_conv2d_nchwc, *operands, *window, channels=out_channels)
         if groups > 1 and (group_in % block or (out_channels // groups) % block):
             return None
@@ -161,19 +190,19 @@ class _Converter(relax.PyExprMutator):
             padded = _pad_axis(_pad_axis(kernel, 0, block), 1, block)
             packed = padded.reshape(-1, block, padded.shape[1] // block, block, *kernel.shape[2:])
             packed = np.ascontiguousarray(packed.transpose(0, 2, 4, 5, 3, 1))
-            if self.winograd and groups == 1 and _suits_winograd(packed, window, _shape(call)):
+            if self.winograd and groups == 1 and _suits_winograd(packed, window, static_shape(call)):
                 return self._winograd(call, packed, window[1])
-            operands = self.blocked(data).var, relax.const(packed)
+            operands = self.value(self.blocked(data)), relax.const(packed)
         return self._emit_te(blocked_ops.conv2d_nchwc, *operands, *window, groups, channels=out_channels)
 
     def _winograd(self, call, packed, padding):
-        data = self.blocked(call.args[0]).var
-        kernel = winograd_ops.conv2d_winograd(_shape(data), packed.shape[0], padding)
-        n, channels, out_h, out_w = _shape(call)
+        data = self.value(self.blocked(call.args[0]))
+        kernel = winograd_ops.conv2d_winograd(static_shape(data), packed.shape[0], padding)
+        n, channels, out_h, out_w = static_shape(call)
         out_type = relax.TensorType((n, packed.shape[0], out_h, out_w, self.block), "float32")
         function = self.builder_.add_func(kernel, "conv2d_winograd")
         weight = relax.const(winograd_ops.transform_filter(packed))
-        return self._emit(relax.call_tir(function, [data, weight], out_type), channels)
+        return self.emit(relax.call_tir(function, [data, weight], out_type), channels)
 
     def _pool2d(self, call):
         if call.args[0] not in self.twins or call.attrs.layout != "NCHW":
@@ -181,24 +210,24 @@ class _Converter(relax.PyExprMutator):
         twin, attrs = self.twins[call.args[0]], call.attrs
         kind = "max" if "max" in call.op.name else "avg"
         return self._emit_te(
-            blocked_ops.pool2d_nchwc, twin.var, kind, _ints(attrs.pool_size), _ints(attrs.strides),
-            _ints(attrs.padding), _ints(attrs.dilation), _shape(call)[2:], bool(attrs.count_include_pad),
+            blocked_ops.pool2d_nchwc, self.value(twin), kind, ints(attrs.pool_size), ints(attrs.strides),
+            ints(attrs.padding), ints(attrs.dilation), static_shape(call)[2:], bool(attrs.count_include_pad),
             channels=twin.channels,
         )  # fmt: skip
 
     def _global_mean(self, call):
-        if call.args[0] not in self.twins or _shape(call)[2:] != (1, 1):
+        if call.args[0] not in self.twins or static_shape(call)[2:] != (1, 1):
             return None
-        if call.op.name == "relax.mean" and tuple(_ints(call.attrs.axis)) not in ((2, 3), (-2, -1)):
+        if call.op.name == "relax.mean" and tuple(ints(call.attrs.axis)) not in ((2, 3), (-2, -1)):
             return None
         twin = self.twins[call.args[0]]
-        return self._emit_te(blocked_ops.global_mean_nchwc, twin.var, channels=twin.channels)
+        return self._emit_te(blocked_ops.global_mean_nchwc, self.value(twin), channels=twin.channels)
 
     def _resize2d(self, call):
         attrs, data = call.attrs, call.args[0]
         if data not in self.twins or attrs.layout != "NCHW" or attrs.method != "nearest_neighbor":
             return None
-        (height, width), (out_h, out_w) = _shape(data)[2:], _shape(call)[2:]
+        (height, width), (out_h, out_w) = static_shape(data)[2:], static_shape(call)[2:]
         whole = out_h % height == 0 and out_w % width == 0
         # these round h / factor to its floor; other combinations are left to the general operator
         floors = attrs.coordinate_transformation_mode == "asymmetric" and attrs.rounding_method in ("floor", "")
@@ -206,48 +235,53 @@ class _Converter(relax.PyExprMutator):
             return None
         twin = self.twins[data]
         factors = out_h // height, out_w // width
-        return self._emit_te(blocked_ops.upsample_nearest_nchwc, twin.var, *factors, channels=twin.channels)
+        return self._emit_te(blocked_ops.upsample_nearest_nchwc, self.moved(twin), *factors, channels=twin.channels)
 
     def _concat(self, call):
         parts = list(call.args[0].fields) if isinstance(call.args[0], relax.Tuple) else None
         if parts is None or int(call.attrs.axis) not in (1, -3) or not any(part in self.twins for part in parts):
             return None
-        if any(_shape(part)[1] % self.block for part in parts):
-            return None
         twins = [self.blocked(part) for part in parts]
-        return self._emit(relax.op.concat([twin.var for twin in twins], axis=1), sum(twin.channels for twin in twins))
+        tensors, widths = [self.moved(twin) for twin in twins], [twin.channels for twin in twins]
+        if any(width % self.block for width in widths[:-1]):
+            return self._emit_te(blocked_ops.concat_channels, tensors, widths, channels=sum(widths))
+        return self.emit(relax.op.concat(tensors, axis=1), sum(widths))
 
     def _split(self, call):
         data = call.args[0]
         if data not in self.twins or int(call.attrs.axis) not in (1, -3):
             return None
         widths = [int(field.shape[1]) for field in call.ty.fields]
-        if any(width % self.block for width in widths):
-            return None
-        ends = [int(end) // self.block for end in np.cumsum(widths)[:-1]]
-        var = self.builder_.emit(relax.op.split(self.twins[data].var, ends, axis=1))
+        tensor, starts = self.moved(self.twins[data]), np.cumsum([0, *widths[:-1]])
+        if any(int(start) % self.block for start in starts):
+            return [
+                self._emit_te(blocked_ops.slice_channels, tensor, int(start), width, channels=width)
+                for start, width in zip(starts, widths)
+            ]
+        ends = [int(start) // self.block for start in starts[1:]]
+        var = self.builder_.emit(relax.op.split(tensor, ends, axis=1))
         return [
-            _Blocked(self.builder_.emit(relax.TupleGetItem(var, index)), width) for index, width in enumerate(widths)
+            Blocked(self.builder_.emit(relax.TupleGetItem(var, index)), width) for index, width in enumerate(widths)
         ]
 
     def _binary(self, call):
         operands = list(call.args)
         if not any(operand in self.twins for operand in operands):
             return None
-        shape = _shape(call)
+        shape = static_shape(call)
         forms = [self._operand(operand, shape, call.op.name) for operand in operands]
         if any(form is None for form in forms):
             return None
-        return self._emit(relax.Call(call.op, forms, call.attrs), shape[1])
+        return self.emit(relax.Call(call.op, forms, call.attrs), shape[1])
 
     def _operand(self, operand, shape, op_name):
         """What stands for an operand next to blocked ones: its twin, a scalar, or a packed per-channel constant."""
-        own = _shape(operand)
+        own = static_shape(operand)
         if own is None:
             return None
         if len(own) == 4 and own[:2] == shape[:2] and not isinstance(operand, tvm.ir.GenericConst):
             if own[2:] == shape[2:] or operand in self.twins:
-                return self.blocked(operand).var
+                return self.value(self.blocked(operand))
             return None
         if not isinstance(operand, tvm.ir.GenericConst):
             return operand if int(np.prod(own)) == 1 and len(own) <= 1 else None
@@ -262,11 +296,11 @@ class _Converter(relax.PyExprMutator):
         return relax.const(np.ascontiguousarray(np.moveaxis(value, 2, -1)))
 
 
-def _ints(values):
+def ints(values):
     return [int(value) for value in values]
 
 
-def _shape(expr):
+def static_shape(expr):
     """Static shape of a tensor expression as a tuple of ints, or None."""
     shape = getattr(expr.ty, "shape", None)
     if shape is None or not isinstance(shape, relax.ShapeExpr):
@@ -280,7 +314,7 @@ def _shape(expr):
 def _is_float_nchw(call):
     if not isinstance(call.ty, relax.TensorType) or call.ty.dtype != "float32":
         return False
-    shape = _shape(call)
+    shape = static_shape(call)
     return shape is not None and len(shape) == 4
 
 

@@ -142,6 +142,38 @@ def upsample_nearest_nchwc(data, factor_h, factor_w):
     )
 
 
+def concat_channels(parts, widths):
+    """Concatenation along channels of blocked activations whose channels (``widths``) do not fill their blocks."""
+    n, _, height, width, block = parts[0].shape
+    block, total = int(block), sum(widths)
+    starts = [sum(widths[:index]) for index in range(len(widths))]
+
+    def element(n, b, h, w, c):
+        channel, value = b * block + c, tirx.const(0, parts[0].dtype)
+        for part, start, count in reversed(list(zip(parts, starts, widths))):
+            inner = channel - start
+            taken = part[n, inner // block, h, w, inner % block]
+            value = tirx.if_then_else(channel < start + count, taken, value)
+        return value
+
+    return te.compute((n, -(-total // block), height, width, block), element, name="concat_channels")
+
+
+def slice_channels(data, start, count):
+    """Channels start to start + count of a blocked activation; lanes past them hold what follows them, or zero."""
+    n, blocks, height, width, block = data.shape
+    block, end = int(block), int(blocks) * int(block)
+
+    def element(n, b, h, w, c):
+        channel = b * block + c + start
+        inside = data[n, channel // block, h, w, channel % block]
+        if start + -(-count // block) * block <= end:
+            return inside
+        return tirx.if_then_else(channel < end, inside, tirx.const(0, data.dtype))
+
+    return te.compute((n, -(-count // block), height, width, block), element, name="slice_channels")
+
+
 def to_blocked(data, block):
     """(N, C, H, W) -> (N, ceil(C / block), H, W, block); lanes past C are zero."""
     n, channels, height, width = data.shape

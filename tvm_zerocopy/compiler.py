@@ -17,7 +17,7 @@ from .passes.call_sequence import LoweringError
 from .passes.copy_audit import CopyAudit
 from .passes.detection_head.recognize import Head
 from .passes.fuse_detection_head import recognize_head
-from .pipeline import pipeline
+from .pipeline import no_precision, pipeline, precisions
 from .program import build_module
 from .specs import Frame, Nms, Preprocess
 from .targets import resolve_target
@@ -25,7 +25,6 @@ from .text import one_line
 from .threads import use_available_cpus
 from .tuning.published import from_folder, published_for
 
-PRECISIONS = ("float32",)
 Progress = Callable[[str, int, int], None]
 
 
@@ -58,7 +57,9 @@ def compile(
         None: the engine gives the model's raw outputs.
     target : str, dict or tvm.target.Target
         See ``targets.resolve_target``.
-    precision : {"float32"}
+    precision : {"float32", "bfloat16"}
+        bfloat16: convolutions multiply bfloat16 and add float32, activations are kept as bfloat16; boxes move by
+        fractions of a pixel. For CPUs with AMX.
     tuning_log : path or None
         A folder with MetaSchedule's records, from ``tvm-zerocopy tune``. None: the published logs that suit the
         target, if any. ``engine.metadata["tuning"]["line"]`` says what was used.
@@ -89,8 +90,8 @@ def compile(
         _typed("postprocess", postprocess, Nms)
     use_available_cpus()  # before TVM runs anything: it reads the number once
     target = resolve_target(target)
-    if precision not in PRECISIONS:
-        raise UnsupportedError(f"precision {precision!r} is not supported; target {target.kind.name} has: {PRECISIONS}")
+    if precision not in precisions(target):
+        raise UnsupportedError(no_precision(precision, target))
     progress = progress or (lambda step, done, total: None)
     progress("import", 0, 1)
     imported = import_onnx(model, shapes, frame.batch)
@@ -98,7 +99,7 @@ def compile(
     preprocess = preprocess or default_preprocess(head, imported.layout)
     names = _class_names(names, imported, head, postprocess)
     measured = published_for(target) if tuning_log is None else from_folder(tuning_log, target)
-    passes = pipeline(frame, preprocess, postprocess, target, measured)
+    passes = pipeline(frame, preprocess, postprocess, target, measured, precision)
     steps = len(passes) + 2
     with target, tvm.transform.PassContext(opt_level=3):
         module = imported.module

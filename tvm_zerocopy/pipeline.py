@@ -1,6 +1,6 @@
 """The compile pipelines: for each kind of target one list of passes, in the order in which they run."""
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import tvm
 from tvm import relax
@@ -9,6 +9,8 @@ from .errors import UnsupportedError
 from .passes import cuda_math
 from .passes.apply_schedules import ApplySchedules
 from .passes.block_layout import BlockLayout
+from .passes.block_layout_bfloat16 import BlockLayoutBfloat16
+from .passes.configure_amx_tiles import ConfigureAmxTiles
 from .passes.float_math import LEGALIZATIONS
 from .passes.fold_normalization import FoldNormalization
 from .passes.fuse_detection_head import FuseDetectionHead
@@ -27,6 +29,7 @@ def pipeline(
     postprocess: Optional[Nms],
     target: tvm.target.Target,
     measured=None,
+    precision: str = "float32",
 ) -> List[tvm.transform.Pass]:
     """The passes from an imported network to one host function.
 
@@ -40,20 +43,22 @@ def pipeline(
     target : tvm.target.Target
     measured : object or None
         Tuned schedules for ``ApplySchedules``.
+    precision : str
+        One of ``precisions(target)``.
 
     Raises
     ------
     UnsupportedError
-        If there are no schedules for that kind of target.
+        If there are no schedules for that kind of target, or none in that precision.
     """
+    if precision not in precisions(target):
+        raise UnsupportedError(no_precision(precision, target))
     if target.kind.name == "llvm":
-        return _cpu(frame, preprocess, postprocess, target, measured)
-    if target.kind.name == "cuda":
-        return _cuda(frame, preprocess, postprocess, target, measured)
-    raise UnsupportedError(f"target {target.kind.name} has no schedules here; use llvm or cuda")
+        return _cpu(frame, preprocess, postprocess, target, measured, precision == "bfloat16")
+    return _cuda(frame, preprocess, postprocess, target, measured)
 
 
-def _cpu(frame, preprocess, postprocess, target, measured):
+def _cpu(frame, preprocess, postprocess, target, measured, bfloat16):
     return [
         # The network as inference needs it.
         relax.transform.DecomposeOpsForInference(),
@@ -68,7 +73,7 @@ def _cpu(frame, preprocess, postprocess, target, measured):
         # Activations stand next to the convolutions that they follow.
         HoistElementwise(),
         # Operators become loop nests over channel-blocked tensors; views stay views.
-        BlockLayout(cpu.machine_of(target).lanes),
+        BlockLayoutBfloat16() if bfloat16 else BlockLayout(cpu.machine_of(target).lanes),
         relax.transform.FoldConstant(),
         relax.transform.LegalizeOps({**LEGALIZATIONS, **SORT_LEGALIZATIONS, **VIEW_LEGALIZE_MAP}),
         # Elementwise neighbours move into the kernels that feed them.
@@ -78,6 +83,7 @@ def _cpu(frame, preprocess, postprocess, target, measured):
         relax.transform.DeadCodeElimination(["main"]),
         # Loop nests become fast loop nests, and main one function on memory planned ahead.
         ApplySchedules(cpu.rules(), target, measured),
+        *([ConfigureAmxTiles()] if bfloat16 else []),
         LowerMainToPrimFunc(),
     ]
 
@@ -108,3 +114,24 @@ def _cuda(frame, preprocess, postprocess, target, measured):
         ApplySchedules(cuda.rules(), target, measured),
         LowerMainToPrimFunc(),
     ]
+
+
+def precisions(target: tvm.target.Target) -> Tuple[str, ...]:
+    """What ``precision`` may be for a target.
+
+    Raises
+    ------
+    UnsupportedError
+        If there are no schedules for that kind of target.
+    """
+    if target.kind.name == "llvm":
+        return ("float32", "bfloat16") if cpu.machine_of(target).amx else ("float32",)
+    if target.kind.name == "cuda":
+        return ("float32",)
+    raise UnsupportedError(f"target {target.kind.name} has no schedules here; use llvm or cuda")
+
+
+def no_precision(precision: str, target: tvm.target.Target) -> str:
+    """Why ``precision`` is refused."""
+    needs = "; bfloat16 needs a CPU with AMX (-mattr=+amx-tile,+amx-bf16)" if precision == "bfloat16" else ""
+    return f"precision {precision!r} is not supported; target {target.kind.name} has {', '.join(precisions(target))}{needs}"

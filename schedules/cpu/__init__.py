@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .amx import AmxConv2d
 from .conv2d import Conv2dNCHWc
 from .fallback import Fallback
 from .machine import Machine, machine_of
@@ -11,10 +12,11 @@ from .winograd import WinogradConv2dNCHWc
 
 def rules():
     """The rules in the order in which they are tried."""
-    return [Preprocess(), WinogradConv2dNCHWc(), Conv2dNCHWc(), Fallback()]
+    return [Preprocess(), AmxConv2d(), WinogradConv2dNCHWc(), Conv2dNCHWc(), Fallback()]
 
 
 __all__ = [
+    "AmxConv2d",
     "Conv2dNCHWc",
     "Fallback",
     "Machine",

@@ -18,11 +18,14 @@ class Machine:
     registers : int
         Architectural vector registers.
     cores : int
+    amx : bool
+        Whether it multiplies tiles of bfloat16.
     """
 
     lanes: int
     registers: int
     cores: int
+    amx: bool = False
 
 
 def machine_of(target: Target) -> Machine:
@@ -35,7 +38,7 @@ def machine_of(target: Target) -> Machine:
         return Machine(lanes=4, registers=16, cores=cores)
     features = codegen.llvm_get_cpu_features(target)
     if "avx512f" in features:
-        return Machine(lanes=16, registers=32, cores=cores)
+        return Machine(lanes=16, registers=32, cores=cores, amx={"amx-tile", "amx-bf16"} <= set(map(str, features)))
     if "avx" in features:
         return Machine(lanes=8, registers=16, cores=cores)
     return Machine(lanes=4, registers=16, cores=cores)

@@ -229,3 +229,24 @@ def test_classifier_end_equals_onnxruntime():
     ]
     constants = {"w": weights((40, 16, 1, 1)), "d": weights((10, 40), 2), "b": weights((10,), 3)}
     assert_same_as_onnxruntime(graph(nodes, {"x": [2, 16, 7, 7]}, ["y"], constants))
+
+
+def test_channels_that_do_not_fill_blocks_are_joined_and_taken_apart_blocked():
+    """A concatenation of 8 + 24 + 5 channels, and a split of it at 8 and 20."""
+    lanes = cpu.machine_of(TARGET).lanes
+    widths = (lanes // 2, lanes + lanes // 2, 5)
+    nodes = [helper.make_node("Conv", ["x", f"w{i}"], [f"c{i}"]) for i in range(3)]
+    nodes += [helper.make_node("Relu", [f"c{i}"], [f"r{i}"]) for i in range(3)]
+    nodes.append(helper.make_node("Concat", ["r0", "r1", "r2"], ["joined"], axis=1))
+    nodes.append(helper.make_node("Split", ["joined", "parts"], ["a", "b", "c"], axis=1))
+    nodes += [helper.make_node("Conv", [name, f"v{name}"], [f"out_{name}"]) for name in "abc"]
+    parts = (lanes // 2, lanes - 4, sum(widths) - lanes // 2 - (lanes - 4))
+    constants = {f"w{i}": weights((width, lanes, 1, 1), i) for i, width in enumerate(widths)}
+    constants.update({f"v{name}": weights((lanes, width, 1, 1), width) for name, width in zip("abc", parts)})
+    constants["parts"] = np.array(parts, "int64")
+    model = graph(nodes, {"x": (1, lanes, 5, 6)}, ["out_a", "out_b", "out_c"], constants)
+    assert_same_as_onnxruntime(model)
+    names = calls(blocked(model))
+    assert sum(name.startswith("concat_channels") for name in names) == 1
+    assert sum(name.startswith("slice_channels") for name in names) == 3
+    assert sum(name.startswith("from_blocked") for name in names) == 3
