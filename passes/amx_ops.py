@@ -14,11 +14,13 @@ import numpy as np
 from tvm.script import tirx as T
 from tvm.tirx import call_llvm_intrin
 
+from .arithmetic import ATTRIBUTE as FLOPS
 from .bfloat16 import to_bits
 
 ROWS = 16  # of a tile
 DEPTH = 32  # bfloat16 values in a tile row
 OUT_CHANNELS = 32  # in a block of the output: two tiles wide
+
 ANNOTATION = "tz.amx_tile_rows"  # on the convolution's block, for ConfigureAmxTiles
 
 
@@ -45,7 +47,7 @@ def pack_filter(kernel: np.ndarray, lanes: int) -> np.ndarray:
     return to_bits(np.ascontiguousarray(tiles))
 
 
-def conv2d_amx(data_shape, filter_shape, out_size, strides, padding):
+def conv2d_amx(data_shape, filter_shape, out_size, strides, padding, flops=0):
     """The kernel for one shape.
 
     Parameters
@@ -58,6 +60,8 @@ def conv2d_amx(data_shape, filter_shape, out_size, strides, padding):
     strides : (vertical, horizontal)
     padding : (top, left, ...)
         What is read past the other two sides is zero.
+    flops : int
+        Floating-point operations of the convolution that it stands for, for whoever reports them.
 
     Returns
     -------
@@ -108,7 +112,7 @@ def conv2d_amx(data_shape, filter_shape, out_size, strides, padding):
         for n, oc, h, w, v in T.grid(n_, ocb_, down, across, T.int64(1)):
             with T.sblock("amx_conv2d"):
                 vn, voc, vh, vw, vv = T.axis.remap("SSSSS", [n, oc, h, w, v])
-                T.sblock_attr({ANNOTATION: rows})
+                T.sblock_attr({ANNOTATION: rows, FLOPS: flops})
                 T.reads(
                     padded[
                         vn,

@@ -56,7 +56,9 @@ class _KeptAsBfloat16(KeptAsFloat32):
             bits, lanes = converter.moved(converter.blocked(data)), converter.block
         packed = amx_ops.pack_filter(kernel, lanes)
         n, out_channels, *size = static_shape(call)
-        kernel = amx_ops.conv2d_amx(static_shape(bits), packed.shape, size, ints(attrs.strides), ints(attrs.padding))
+        window = ints(attrs.strides), ints(attrs.padding)
+        flops = 2 * n * size[0] * size[1] * kernel.size
+        kernel = amx_ops.conv2d_amx(static_shape(bits), packed.shape, size, *window, flops)
         function = builder.add_func(kernel, "conv2d_amx")
         out_type = relax.TensorType((n, packed.shape[0], *size, converter.block), "float32")
         return converter.emit(relax.call_tir(function, [bits, relax.const(packed)], out_type), out_channels)

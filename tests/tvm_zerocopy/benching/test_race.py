@@ -106,3 +106,9 @@ def test_results_are_of_every_frame(work):
         contender.close()
     assert len(found) == 2 and all(len(frame) == 3 for frame in found)
     assert not np.array_equal(found[0][0], found[1][0])
+
+
+def test_our_reduced_precision_is_an_engine_or_a_row_that_says_why_not(work):
+    ours, reduced = race.race([ENGINES["ours"], ENGINES["ours-bf16"]], work, warmup=1, iterations=3, budget=60)
+    assert ours.status == "ran"
+    assert reduced.status == "ran" or "AMX" in reduced.reason

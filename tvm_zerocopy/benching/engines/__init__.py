@@ -5,7 +5,7 @@ from __future__ import annotations
 from .base import EngineAdapter, Loaded
 from .onnx_runtime import OnnxRuntime
 from .open_vino import OpenVino
-from .ours import Ours
+from .ours import Ours, OursReduced
 from .pytorch import PyTorch
 from .tensor_rt import TensorRT
 from .tvm_stock import TvmStock
@@ -16,6 +16,7 @@ ENGINES: dict[str, EngineAdapter] = {
     engine.name: engine
     for engine in (
         Ours("ours", "tvm-zerocopy"),
+        OursReduced("ours-bf16", "tvm-zerocopy bf16", "bfloat16"),
         OnnxRuntime("onnxruntime", "onnxruntime + OpenCV", "CPUExecutionProvider"),
         OpenVino("openvino", "OpenVINO f32", "f32"),
         OpenVino("openvino-bf16", "OpenVINO bf16", "bf16"),

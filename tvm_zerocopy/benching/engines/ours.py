@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 from .base import EngineAdapter, Loaded
 
@@ -14,15 +16,53 @@ class Ours(EngineAdapter):
         return None
 
     def load(self, work):
-        from ...artifact import load
+        return _loaded(work.artifact, work.compile_seconds)
 
-        engine = load(work.artifact)
 
-        def run(frame):
-            result = engine(frame)
-            return result if isinstance(result, tuple) else (result.boxes, result.scores, result.classes)
+class OursReduced(EngineAdapter):
+    """Compiles the model in another ``precision`` and runs that."""
 
-        def output_shapes():
-            return [list(field.shape) for field in engine.output_layout.values()]
+    def __init__(self, name: str, title: str, precision: str):
+        super().__init__(name, title, reduced=True)
+        self.precision = precision
 
-        return Loaded(run, work.compile_seconds, os.path.getsize(work.artifact), output_shapes)
+    def missing(self, work):
+        from ...pipeline import no_precision, precisions
+        from ...targets import resolve_target
+
+        target = resolve_target("llvm")
+        if self.precision not in precisions(target):
+            return no_precision(self.precision, target)
+        return super().missing(work)
+
+    def load(self, work):
+        from ...compiler import compile as compile_model
+
+        begin = time.perf_counter()
+        engine = compile_model(
+            work.model,
+            frame=work.frame,
+            preprocess=work.preprocess,
+            postprocess=work.postprocess,
+            precision=self.precision,
+            shapes=work.input_shape,
+        )
+        seconds = time.perf_counter() - begin
+        path = str(Path(work.folder) / f"{self.name}.so")
+        engine.export(path)
+        return _loaded(path, seconds)
+
+
+def _loaded(path, compile_seconds):
+    from ...artifact import load
+
+    engine = load(path)
+
+    def run(frame):
+        result = engine(frame)
+        return result if isinstance(result, tuple) else (result.boxes, result.scores, result.classes)
+
+    def output_shapes():
+        return [list(field.shape) for field in engine.output_layout.values()]
+
+    return Loaded(run, compile_seconds, os.path.getsize(path), output_shapes)
