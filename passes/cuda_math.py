@@ -1,7 +1,7 @@
 """sigmoid and SiLU with the GPU's own exponential and division, which a thread does in a few instructions.
 
-``__expf`` errs by 2 + 1.2 |x| units in the last place and ``__fdividef`` by 2 (CUDA C++ Programming Guide, "Intrinsic Functions"):
-under 1e-6 of a sigmoid, where an IEEE division alone would be more instructions than all the rest of an activation.
+``__expf`` errs by 2 + 1.2 |x| units in the last place and ``__fdividef`` by 2 (CUDA C++ Programming Guide, "Intrinsic
+Functions"): under 1e-6 of a sigmoid, where an IEEE division alone is more instructions than all the rest of it.
 """
 
 from __future__ import annotations

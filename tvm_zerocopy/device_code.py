@@ -1,7 +1,8 @@
 """Machine code for the GPU inside an artifact that was compiled on a machine without one.
 
-Without the CUDA driver, TVM keeps kernels as CUDA C and would have them compiled where the artifact is loaded, by NVRTC and
-TVM's Python package. Here the record of the serialized module gets the cubin instead, so that TVM's runtime alone runs it.
+Without the CUDA driver, TVM keeps kernels as CUDA C and would have them compiled where the artifact is loaded, by NVRTC
+and TVM's Python package. Here the record of the serialized module gets the cubin instead, so that TVM's runtime alone
+runs it.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ def packer(arch: str, kind: str = "cubin"):
 def replace_source(packed: bytes, source: bytes, code: bytes, kind: str) -> bytes:
     """TVM's serialized imports with ``code`` of format ``kind`` where the CUDA C was; other bytes as they are.
 
-    Layout (TVM 0.27): length of all that follows; the import tree; for each module its kind and its bytes. A CUDA module's
-    bytes are format, function table, code. Every string is preceded by its length; lengths are 64-bit little-endian.
+    Layout (TVM 0.27): length of all that follows; the import tree; for each module its kind and its bytes. A CUDA
+    module's bytes are format, function table, code. Every string is preceded by its length, 64-bit
+    little-endian like all lengths.
     """
     tail = _string(source)
     end = packed.find(tail) + len(tail)

@@ -222,7 +222,7 @@ class Engine:
         return self.module.get_function(name)
 
     def _weights_in_place(self) -> ExternalBuffer:
-        """The weights where the kernels read them: on CUDA in the device's own memory, copied there at the first run."""
+        """The weights where kernels read them: on CUDA in the device's own memory, copied there at the first run."""
         if self._placed_weights is None:
             weights = self._weights
             if self._cuda:

@@ -100,8 +100,8 @@ def _cuda(frame, preprocess, postprocess, target, measured):
         *([FuseDetectionHead(postprocess)] if postprocess is not None else []),
         relax.transform.EliminateCommonSubexpr(),
         relax.transform.DeadCodeElimination(["main"]),
-        # Channels in blocks of 16, a tensor core's tile: concatenations stay views, and a block of pixels is one stretch of
-        # memory for every width (TensorRT calls this layout kCHW16). NHWC would copy each concatenation.
+        # Channels in blocks of 16, a tensor core's tile: concatenations stay views, and a run of pixels is one stretch
+        # of memory for every width (TensorRT calls this layout kCHW16). NHWC would copy each concatenation.
         BlockLayout(cuda.CHANNEL_BLOCK, winograd=False),
         relax.transform.FoldConstant(),
         relax.transform.LegalizeOps({**cuda_math.LEGALIZATIONS, **VIEW_LEGALIZE_MAP}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .conv2d import Conv2d
 from .fallback import Fallback
 from .preprocess import Preprocess
 
@@ -10,7 +11,7 @@ CHANNEL_BLOCK = 16  # channels that lie together: the side of a tensor core's ti
 
 def rules():
     """The rules in the order in which they are tried."""
-    return [Preprocess(), Fallback()]
+    return [Preprocess(), Conv2d(), Fallback()]
 
 
-__all__ = ["CHANNEL_BLOCK", "Fallback", "Preprocess", "rules"]
+__all__ = ["CHANNEL_BLOCK", "Conv2d", "Fallback", "Preprocess", "rules"]

@@ -1,7 +1,7 @@
 """Programs compiled for CUDA, run without a GPU: the host code as always, the kernels' generated CUDA C as C++.
 
-What runs is what NVRTC would compile: its threads, shared memory, barriers and tensor-core tiles. What it cannot show is how
-fast it is, and races between warps that one order of threads happens to hide.
+What runs is what NVRTC would compile: its threads, shared memory, barriers and tensor-core tiles. What it cannot show
+is how fast it is, and races between warps that one order of threads happens to hide.
 """
 
 import re
@@ -22,7 +22,7 @@ DIMENSIONS = {"blockIdx": "g", "threadIdx": "b"}
 
 
 def build(lowered, target, folder) -> tvm.runtime.Module:
-    """In the place of `program.build_module`: a module that runs on this CPU and takes "CUDA" tensors in host memory."""
+    """In the place of `program.build_module`: a module that runs here and takes "CUDA" tensors in host memory."""
     host_mod, device_mods = split_module(lowered, target)
     source, wrappers = "", ""
     for device, kernels in device_mods.items():
@@ -41,7 +41,7 @@ def build(lowered, target, folder) -> tvm.runtime.Module:
 def _as_cxx(source: str) -> str:
     """The generated code without the headers and helpers that simt.h stands for."""
     first = source.index('extern "C" __global__')
-    kernels = source[first:]
+    kernels = re.sub(r"__shared__ (alignas\(\d+\))", r"\1 static", source[first:])
     names = "#define uint unsigned int\n#define uchar unsigned char\n#define ushort unsigned short\n"
     return names + kernels
 

@@ -1,0 +1,94 @@
+"""A convolution as a matrix product: pixels times (input channels, window) times output channels.
+
+The matrix of the pixels' windows is never stored: what a block of threads needs of it is gathered into shared memory,
+chunk by chunk. Rows are the output's pixels in memory order, columns its channels, and the reduction runs over (channel
+block, window row, window column, channel in the block), so that its 16 innermost steps are one stretch of memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import tirx
+
+from .base import inline_producers
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """Extents of the product; ``gathered``: channels are not in blocks (a first layer), elements are read singly."""
+
+    rows: int
+    columns: int
+    depth: int
+    gathered: bool
+
+    @classmethod
+    def of(cls, sch, block) -> Gemm:
+        extents = [int(var.dom.extent) for var in sch.get(block).iter_vars]
+        n, oc, h, w, co = extents[:5]
+        return cls(n * h * w, oc * co, int(np.prod(extents[5:])), len(extents) == 8)
+
+
+def as_matrix_product(sch, block, tile) -> None:
+    """Turns the convolution into C[m, n] += A[c, m, k] * B[c, k, n]: c is a chunk of the reduction and k a step of it.
+
+    Padded with zeros to multiples of ``tile`` (m, n, k). What it reads and writes goes through stages of those shapes,
+    for the caller to place or inline. Where channels are not in blocks the reduction is one axis: A[m, k] * B[k, n].
+    """
+    extents = [int(var.dom.extent) for var in sch.get(block).iter_vars]
+    rows, columns = (0, 2, 3), (1, 4)  # numbers of n h w, oc co; then come ic kh kw ci
+    chunks, steps = ((), (5, 6, 7)) if len(extents) == 8 else ((5, 6, 7), (8,))
+    chunked = [chunks] if chunks else []
+
+    def fused(numbers, indices):
+        place = None
+        for number in numbers:
+            if extents[number] > 1:
+                place = indices[number] if place is None else place * extents[number] + indices[number]
+        return tirx.IntImm("int64", 0) if place is None else place
+
+    def matrix(*sides, summed=()):
+        """From a stage's axes to the ``sides``; it leaves out axes of one element that the access adds to others."""
+        numbers = sorted(number for side in sides for number in side)
+        kept = [number for number in numbers if extents[number] > 1 or number not in summed]
+
+        def place(*indices):
+            named = dict(zip(kept, indices))
+            return [fused(side, named) for side in sides]
+
+        return tirx.IndexMap.from_func(place, ndim=len(kept))
+
+    a = sch.reindex(block, ("read", 0))
+    b = sch.reindex(block, ("read", 1))
+    c = sch.reindex(block, ("write", 0))
+    sch.transform_layout(a, ("write", 0), matrix(*chunked, rows, steps, summed=(2, 3, 6, 7)))
+    sch.transform_layout(b, ("write", 0), matrix(*chunked, steps, columns))
+    sch.transform_layout(c, ("read", 0), matrix(rows, columns))
+
+    def product(*indices):
+        named = dict(enumerate(indices))
+        return [fused(side, named) for side in (rows, columns, *chunked, steps)]
+
+    sch.transform_block_layout(block, tirx.IndexMap.from_func(product, ndim=len(extents)))
+    sch.pad_einsum(block, [tile[0], tile[1], *(1 for _ in chunked), tile[2]])
+
+
+def inline_consumers(sch, block) -> None:
+    """Moves every stage behind ``block`` into it, so that it stores the kernel's results."""
+    while True:
+        inlined = False
+        for consumer in sch.get_consumers(block):
+            try:
+                sch.reverse_compute_inline(consumer)
+                inlined = True
+                break
+            except (tvm.s_tir.ScheduleError, RuntimeError):
+                continue
+        if not inlined:
+            return
+
+
+__all__ = ["Gemm", "as_matrix_product", "inline_consumers", "inline_producers"]
