@@ -11,8 +11,8 @@ CONFIDENCE = 0.99
 RESAMPLES = 4000
 BLOCK = 5  # frames measured one after the other (a turn of the race): they share a disturbance, so they stay together
 LEAST_BLOCKS = 4
-# What the median of the same program moves from one process to the next where that is not measured: of 91 pairs of runs
-# of the embedded model, the largest was 8.3% (benchmarks/false_alarms.py on a virtual machine with two cores).
+# How far the median of the same program moves from one process to the next, where that is not measured: of 91 pairs of
+# runs of the embedded model two moved further (benchmarks/false_alarms.py, on a virtual machine with two cores).
 PROCESS_NOISE = 0.08
 LEAST_PROCESSES = 3  # of both results, for that noise to be measured
 

@@ -9,6 +9,7 @@ from tvm_zerocopy.benching import prepare, race
 from tvm_zerocopy.benching.contender import Contender, ContenderFailed
 from tvm_zerocopy.benching.engines import ENGINES
 from tvm_zerocopy.benching.engines.base import EngineAdapter
+from tvm_zerocopy.benching.engines.pytorch import with_constant_shapes
 from tvm_zerocopy.benching.work import Work
 from tvm_zerocopy.errors import UnsupportedError
 from tvm_zerocopy.specs import Frame, Nms
@@ -66,6 +67,33 @@ def test_a_tensorrt_that_takes_its_types_from_the_model_says_so(work):
     for name in ("tensorrt-fp16", "tensorrt-int8"):
         with pytest.raises(UnsupportedError, match=r"TensorRT 11.4 .* pip install 'tensorrt<11'"):
             ENGINES[name]._plan(newest, None, None, work, None)
+
+
+def test_reshapes_of_onnx2torch_get_constant_shapes():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+
+    class OnnxReshape(torch.nn.Module):  # as onnx2torch has it
+        def forward(self, value, shape):
+            return torch.reshape(value, torch.Size(shape))
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.reshape, self.initializers = OnnxReshape(), torch.nn.Module()
+            self.initializers.register_buffer("shape", torch.tensor([1, -1, 4]))
+
+        def forward(self, x):
+            return self.reshape(x, self.initializers.shape) + 1
+
+    class Leaves(torch.fx.Tracer):
+        def is_leaf_module(self, module, name):
+            return isinstance(module, OnnxReshape)
+
+    traced = torch.fx.GraphModule(Network(), Leaves().trace(Network()))
+    changed = with_constant_shapes(traced)
+    assert [node.op for node in changed.graph.nodes].count("call_module") == 0
+    x = torch.rand(2, 8)
+    assert torch.equal(changed(x), x.reshape(1, 4, 4) + 1)
 
 
 def test_the_budget_bounds_a_slow_engine(work):

@@ -29,7 +29,7 @@ class PyTorch(EngineAdapter):
             if value.dim() == 4:  # Module.to() would also ask tensors of five axes, a head's anchors, and fail
                 value.data = value.data.contiguous(memory_format=torch.channels_last)
         if self.compiled:
-            network = torch.compile(network)
+            network = torch.compile(with_constant_shapes(network))
 
         @torch.inference_mode()
         def infer(blob):
@@ -41,3 +41,27 @@ class PyTorch(EngineAdapter):
 
         run(work.load_frames()[0])  # torch.compile compiles at the first call
         return Loaded(run, time.perf_counter() - begin, os.path.getsize(work.model), around.output_shapes)
+
+
+def with_constant_shapes(network):
+    """The network of onnx2torch, its Reshapes with their shapes as numbers: ``torch.compile`` refuses them as tensors.
+
+    A shape that keeps an axis (0, as ONNX writes it) or is computed is left as it is.
+    """
+    import torch
+
+    for node in list(network.graph.nodes):
+        if node.op != "call_module" or type(network.get_submodule(node.target)).__name__ != "OnnxReshape":
+            continue
+        value, shape = node.args
+        if shape.op != "get_attr":
+            continue
+        module, _, name = shape.target.rpartition(".")
+        numbers = tuple(getattr(network.get_submodule(module), name).tolist())
+        if 0 in numbers:
+            continue
+        with network.graph.inserting_before(node):
+            node.replace_all_uses_with(network.graph.call_function(torch.reshape, (value, numbers)))
+        network.graph.erase_node(node)
+    network.recompile()
+    return network
