@@ -103,7 +103,7 @@ def test_a_runtime_without_its_compiler(monkeypatch):
         ("RuntimeError: CUDAError: no kernel image is available for execution on the device", "know this GPU"),
         ("RuntimeError: Compilation error:\nnvcc fatal : Unsupported gpu architecture 'compute_72'", "know this GPU"),
         ("RuntimeError: Failed to compile: the `cuda-bindings` package is not installed", "needs cuda-bindings"),
-        ("ValueError: Type 'ffi.Tensor' already has a registered class (<class 'tvm_ffi.core.Tensor'>)", "not fit this"),
+        ("ValueError: 'ffi.Tensor' already has a registered class (<class 'tvm_ffi.core.Tensor'>)", "does not fit"),
         ("ModuleNotFoundError: No module named 'psutil'", "package psutil is missing"),
     ],
 )  # fmt: skip

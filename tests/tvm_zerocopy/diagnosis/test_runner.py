@@ -48,11 +48,11 @@ def test_a_crash_ends_one_check_and_not_the_report(check_with):
 
 
 def test_a_check_that_hangs_is_stopped_with_what_it_started(check_with):
-    begin = time.monotonic()
-    found = check_with(SOURCE, "hangs", "good", timeout=1)
+    begin = time.monotonic()  # generous: the machine may be busy with other tests
+    found = check_with(SOURCE, "hangs", "good", timeouts={"hangs": 1})
     assert found["hangs"].status == "fail" and "did not finish in 1 s" in found["hangs"].detail
     assert found["good"].status == "ok"
-    assert time.monotonic() - begin < 30  # neither of the two sleeps of 60 s was waited for
+    assert time.monotonic() - begin < 55  # neither of the two sleeps of 60 s was waited for
 
 
 def test_a_child_that_cannot_even_start_fails_each_check(check_with, tmp_path):
