@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import tvm
 
 from .base import Rule, divisors, find_block, inline_epilogue, schedule_of
 from .machine import machine_of
 
 PADDED_BYTES = 512 << 10  # a quarter of a core's second-level cache
+FILTER_BYTES = 1 << 20  # half of it
 LANES = 16  # float32 in a vector register of every CPU with AMX
 
 
 class AmxConv2d(Rule):
     """Kernels that hold an ``amx_conv2d`` block (``passes.amx_ops``).
 
-    Each task takes some pairs of rows through all output channels, so that the input it pads stays in its core's cache.
+    Two orders. ``rows``: each task takes some pairs of rows through all output channels, so that the input it pads stays
+    in its core's cache; every core reads the whole filter. ``channels``: each task takes some output channels over the
+    whole picture; every core reads the whole input, which pays where the filter outweighs it.
     """
 
     tunable = True
@@ -23,15 +28,17 @@ class AmxConv2d(Rule):
         sch = schedule_of(func)
         if find_block(sch, "amx_conv2d") is None:
             return None
-        pairs, row_bytes = _shape(sch)
-        cores = machine_of(target).cores
-        choices = divisors(pairs, max(1, min(PADDED_BYTES // row_bytes, -(-pairs // cores))))
+        shape, cores = _Shape(sch), machine_of(target).cores
+        choices = divisors(shape.pairs, max(1, min(PADDED_BYTES // shape.pair_bytes, -(-shape.pairs // cores))))
         if tuning:
-            return [self._schedule(schedule_of(func), count) for count in choices[-4:]]
-        even = [count for count in choices if pairs // count % cores == 0]  # every core gets as much
-        return self._schedule(sch, (even or choices)[-1])
+            orders = [("rows", count) for count in choices[-4:]] + [("channels", shape.pairs)]
+            return [self._schedule(schedule_of(func), *order) for order in orders]
+        if shape.filter_bytes > FILTER_BYTES and shape.out_blocks >= 2 * cores:
+            return self._schedule(sch, "channels", shape.pairs)
+        even = [count for count in choices if shape.pairs // count % cores == 0]  # every core gets as much
+        return self._schedule(sch, "rows", (even or choices)[-1])
 
-    def _schedule(self, sch, pairs):
+    def _schedule(self, sch, order, pairs):
         conv, pad, crop = (sch.get_sblock(find_block(sch, name)) for name in ("amx_conv2d", "pad_data", "amx_crop"))
         rows = int(sch.get(conv).writes[0].region[4].extent)
         out = inline_epilogue(sch, crop)
@@ -39,30 +46,42 @@ class AmxConv2d(Rule):
             out = crop
         else:
             sch.compute_inline(crop)
+            for operand in sch.get_producers(out):  # a residual's conversion to float32
+                if not sch.get(operand).name_hint.startswith("amx_"):
+                    sch.compute_inline(operand)
 
         n, oc, h, w, c = sch.get_loops(out)
         group, pair, row = sch.split(h, [None, pairs, 2])
         tile, pixel = sch.split(w, [None, rows])
         half, lane = sch.split(c, [None, LANES])
         sch.reorder(n, group, oc, pair, tile, row, pixel, half, lane)
-        task = sch.fuse(n, group)
+        task = sch.fuse(n, group) if order == "rows" else sch.fuse(n, group, oc)
         sch.parallel(task)
         sch.unroll(row)
         sch.unroll(half)
         sch.vectorize(lane)
 
         sch.compute_at(conv, tile, preserve_unit_loops=True)
-        if isinstance(sch.get(pad).body.value, tvm.ir.TensorLoad):
+        if isinstance(sch.get(pad).body.value, tvm.ir.TensorLoad):  # nothing is padded
             sch.compute_inline(pad)
-        else:
+            return sch
+        if order == "rows":
             sch.compute_at(pad, task, preserve_unit_loops=True)
-            sch.vectorize(sch.get_loops(pad)[-1])
+        else:
+            sch.parallel(sch.fuse(*sch.get_loops(pad)[:3]))
+        sch.vectorize(sch.get_loops(pad)[-1])
         return sch
 
 
-def _shape(sch):
-    """Pairs of output rows, and bytes of padded input that a pair needs."""
-    loops = [int(sch.get(loop).extent) for loop in sch.get_loops(sch.get_sblock(find_block(sch, "amx_conv2d")))]
-    padded = [int(sch.get(loop).extent) for loop in sch.get_loops(sch.get_sblock(find_block(sch, "pad_data")))]
-    pairs = loops[2]
-    return pairs, 2 * padded[1] * padded[2] * padded[3] * padded[4] // pairs
+class _Shape:
+    """Sizes of one convolution."""
+
+    def __init__(self, sch):
+        def extents(name):
+            return [int(sch.get(loop).extent) for loop in sch.get_loops(sch.get_sblock(find_block(sch, name)))]
+
+        _, self.out_blocks, self.pairs, *_ = extents("amx_conv2d")
+        padded = extents("pad_data")
+        self.pair_bytes = max(1, 2 * math.prod(padded[1:]) // self.pairs)
+        tiles = sch.get(sch.get_sblock(find_block(sch, "amx_conv2d"))).reads[1].region  # of one block of channels
+        self.filter_bytes = 2 * self.out_blocks * math.prod(int(axis.extent) for axis in tiles)
