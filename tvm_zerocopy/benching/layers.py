@@ -39,7 +39,25 @@ def measure(engine, frame: np.ndarray, runs: int, progress=lambda text, done, to
     rows = [_row(call, float(seconds), float(medians.sum()), peak) for call, seconds in zip(calls, medians)]
     flops = sum(call["flops"] or 0 for call in calls)
     total = float(medians.sum())
-    return {"peak_gflops": peak, "runs": runs, "seconds": total, "gflops": flops / total / 1e9, "rows": rows}
+    return {
+        "peak_gflops": peak,
+        "runs": runs,
+        "seconds": total,
+        "gflops": flops / total / 1e9,
+        "above_peak": _above_peak(rows, engine.metadata.get("precision", "float32")),
+        "rows": rows,
+    }
+
+
+def _above_peak(rows: list, precision: str) -> str | None:
+    """Why there are kernels above the peak, if there are."""
+    above = [row["kernel"] for row in rows if (row["share_of_peak"] or 0) > 1]
+    reasons = []
+    if any("winograd" in kernel for kernel in above):
+        reasons.append("Winograd kernels, whose arithmetic is counted as the direct convolution's")
+    if above and precision != "float32":
+        reasons.append(f"{precision} kernels: the peak is float32's")
+    return " and ".join(reasons) or None
 
 
 def _row(call: dict, seconds: float, total: float, peak: float) -> dict:

@@ -71,9 +71,9 @@ def _figures(result: dict) -> dict:
 def _headline(ran: list) -> str | None:
     """This project's median against the fastest peer's that computes in as much precision."""
     ours = next((row for row in ran if row["name"] == "ours"), None)
-    peers = [row for row in ran if not row["name"].startswith("ours") and not row["reduced"]]
     if ours is None:
         return None
+    peers = [row for row in ran if not row["name"].startswith("ours") and row["reduced"] == ours["reduced"]]
     text = f"{ours['median'] * 1e3:.1f} ms a frame, {ours['fps']:.0f} frames/s"
     if peers:
         best = peers[0]

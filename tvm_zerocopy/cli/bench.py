@@ -154,6 +154,8 @@ def _measure(args, engines, folder: str) -> dict:
             found["tuning"] = engine.metadata.get("tuning", {}).get("line")
         found["environment"] = environment.environment(model, frames_text, threads, ["tvm-zerocopy", *args.words])
         if everything or not (args.stages or args.layers or args.trace):
+            precision = engine.metadata.get("precision", "float32")
+            engines = [each.in_precision(precision) if each.name == "ours" else each for each in engines]
             sensors = None
             if args.power:
                 sensors, found["power"] = _sensors()

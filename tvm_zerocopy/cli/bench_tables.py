@@ -136,8 +136,8 @@ def _layers(layers: dict, console: Console) -> None:
     whole = (f"{layers['gflops']:.0f}", f"{layers['gflops'] / peak:.0%}")
     table.add_row("all", "", f"{layers['seconds'] * 1e3:.2f}", "", *whole, "")
     console.print(table)
-    if any((row["share_of_peak"] or 0) > 1 for row in layers["rows"]):
-        console.print("above 100%: Winograd kernels, whose arithmetic is counted as the direct convolution's")
+    if layers["above_peak"]:
+        console.print(f"above 100%: {layers['above_peak']}", soft_wrap=True)
 
 
 def _ms(seconds: float) -> str:

@@ -46,6 +46,29 @@ def test_every_kernel_has_a_row(engine, measured_layers):
     assert all(row["bytes"] > 0 for row in rows if row["kernel"] != "preprocess")
 
 
+def test_kernels_above_the_peak_are_explained():
+    def above(kernel, share, precision):
+        return layers._above_peak([{"kernel": kernel, "share_of_peak": share}], precision)
+
+    assert above("conv2d_winograd", 1.2, "float32").startswith("Winograd kernels")
+    assert above("conv2d_nchwc", 1.5, "bfloat16") == "bfloat16 kernels: the peak is float32's"
+    assert above("conv2d_winograd", 0.9, "bfloat16") is above("conv2d", None, "float32") is None
+
+
+def test_the_headline_compares_equal_precision():
+    rows = [row("ours", [0.010], reduced=True), row("openvino", [0.009]), row("openvino-bf16", [0.020], reduced=True)]
+    assert "0.50 times <openvino-bf16>" in report._headline(rows)
+    assert report._headline(rows[:2]) == "10.0 ms a frame, 100 frames/s"
+
+
+def test_an_artifact_in_less_than_float32_is_called_and_held_to_that():
+    from tvm_zerocopy.benching.engines import ENGINES
+
+    ours = ENGINES["ours"].in_precision("bfloat16")
+    assert (ours.name, ours.title, ours.reduced) == ("ours", "tvm-zerocopy bf16", True)
+    assert ENGINES["ours"].in_precision("float32") is ENGINES["ours"]
+
+
 def test_arithmetic_is_the_convolutions(engine):
     """YOLOv5n has 4.5 GFLOP at 640 (its published figure, 80 classes), in proportion to the area."""
     convolutions = [call["flops"] for call in engine.program["calls"] if "conv2d" in call["kernel"]]
