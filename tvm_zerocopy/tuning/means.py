@@ -99,7 +99,7 @@ def _gpu_means(target, choice, workers, intrinsics) -> Means:
         from ..kernel_model.gpu import gpu_of
 
         find_toolchain(arch)
-        builder = measure.WorkerPoolBuilder(workers, intrinsics=intrinsics, build=static.predict_candidate)
+        builder = measure.WorkerPoolBuilder(workers, intrinsics, static.TIMEOUT, static.predict_candidate)
         return Means("predicted", builder, static.static_runner(), gpu_of(arch).name)
     if here is None:
         raise UnsupportedError(f"--measure {choice} needs a GPU here and TVM sees none; --measure predicted needs none")

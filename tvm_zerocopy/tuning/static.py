@@ -16,7 +16,10 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.runner import PyRunner, PyRunnerFuture, RunnerResult
 
 from ..errors import UnsupportedError
+from .intrinsics import import_intrinsics
 
+# For one candidate. Nothing is timed, so other work on the machine may take as long as it likes.
+TIMEOUT = 600.0
 FIELDS = ("name", "registers", "spill_bytes", "occupancy", "predicted_seconds", "predicted_bound")
 
 
@@ -33,7 +36,7 @@ def predict_candidate(mod_json: str, target_json: dict, intrinsics: bool) -> str
     from tvm.target import Target
 
     if intrinsics:
-        import tvm.s_tir.tensor_intrin
+        import_intrinsics()
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(tvm.ir.load_json(mod_json))
     report = predict_module(mod, Target(target_json))
     path = Path(tempfile.mkdtemp(prefix="tvm_zerocopy_candidate_")) / "predicted.json"
