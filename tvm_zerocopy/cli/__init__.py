@@ -5,9 +5,12 @@ A command module has ``EXAMPLE`` (for ``--help``), ``add_arguments(parser)`` and
 """
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 import warnings
 from typing import List, Optional
 
@@ -33,7 +36,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     except SystemExit as stop:  # argparse has printed its line
         return int(stop.code or 0)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _interrupts_noted() as interrupts:
             warnings.simplefilter("always", ZeroCopyWarning)
             warnings.showwarning = _show_warning
             return args.run(args)
@@ -49,10 +52,32 @@ def main(argv: Optional[List[str]] = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if interrupts:  # Ctrl-C while TVM's C++ ran comes out of it as an error of its own
+            return _fail("interrupted", 1)
         if args.debug:
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return _fail(f"{type(error).__name__}: {lines[-1]} (a bug; run again with --debug and report the trace)", 1)
+
+
+@contextlib.contextmanager
+def _interrupts_noted():
+    """A list that is not empty once Ctrl-C was pressed, whatever became of the exception."""
+    noted = []
+
+    def note(number, frame):
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.getsignal(signal.SIGINT)
+    ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
 
 
 def _show_warning(message, category, *_, **__) -> None:

@@ -1,8 +1,11 @@
 """The dispatcher: usage, exit codes, one line for an error."""
 
 import importlib
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -63,6 +66,20 @@ def test_a_bug_is_one_line_too_and_a_trace_with_debug(run, monkeypatch):
 def test_interruption(fails, monkeypatch):
     monkeypatch.setattr("tvm_zerocopy.cli.detect.run", broken(KeyboardInterrupt()))
     assert fails("detect") == (1, "error: interrupted")
+
+
+def test_interruption_that_comes_out_of_tvm_as_another_error(fails, monkeypatch):
+    def run(_args):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise RuntimeError from None
+
+    monkeypatch.setattr("tvm_zerocopy.cli.detect.run", run)
+    before = signal.getsignal(signal.SIGINT)
+    assert fails("detect") == (1, "error: interrupted")
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_as_a_module_the_same_line_and_code(tmp_path):
