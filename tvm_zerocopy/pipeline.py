@@ -134,4 +134,5 @@ def precisions(target: tvm.target.Target) -> Tuple[str, ...]:
 def no_precision(precision: str, target: tvm.target.Target) -> str:
     """Why ``precision`` is refused."""
     needs = "; bfloat16 needs a CPU with AMX (-mattr=+amx-tile,+amx-bf16)" if precision == "bfloat16" else ""
-    return f"precision {precision!r} is not supported; target {target.kind.name} has {', '.join(precisions(target))}{needs}"
+    has = ", ".join(precisions(target))
+    return f"precision {precision!r} is not supported; target {target.kind.name} has {has}{needs}"

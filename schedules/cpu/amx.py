@@ -17,9 +17,9 @@ LANES = 16  # float32 in a vector register of every CPU with AMX
 class AmxConv2d(Rule):
     """Kernels that hold an ``amx_conv2d`` block (``passes.amx_ops``).
 
-    Two orders. ``rows``: each task takes some pairs of rows through all output channels, so that the input it pads stays
-    in its core's cache; every core reads the whole filter. ``channels``: each task takes some output channels over the
-    whole picture; every core reads the whole input, which pays where the filter outweighs it.
+    Two orders. ``rows``: each task takes some pairs of rows through all output channels, so that the input it pads
+    stays in its core's cache; every core reads the whole filter. ``channels``: each task takes some output channels
+    over the whole picture; every core reads the whole input, which pays where the filter outweighs it.
     """
 
     tunable = True

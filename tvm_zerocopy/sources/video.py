@@ -30,7 +30,7 @@ _PIXEL_FORMATS = {
 # as BT.601, as FFmpeg's own converter and with it OpenCV do.
 _MATRICES = {0: "bt601", 1: "bt709", 2: "bt601", 5: "bt601", 6: "bt601"}
 _FULL_RANGE = 2  # AVColorRange
-# Formats without a table of contents: nothing in them says how much there should be, and FFmpeg passes over what is noise.
+# Formats without a table of contents: nothing in them says how much there should be; FFmpeg passes over what is noise.
 _STREAMS = ("mpegts", "mpeg", "h264", "hevc", "mjpeg", "m4v")
 
 
