@@ -67,6 +67,10 @@ def _print_gpu(report, console) -> None:
         highlight=False,
     )
     console.print(MODEL, soft_wrap=True, highlight=False)
+    unknown = [row.name for row in report.kernels if row.unknown]
+    if unknown:
+        text = f"loops whose length is known at run time only count as one step in: {', '.join(unknown)}"
+        console.print(text, soft_wrap=True, highlight=False)
 
 
 def _print_whole(table: Table, console) -> None:

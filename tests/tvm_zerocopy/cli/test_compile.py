@@ -68,6 +68,7 @@ def test_artifact_and_report_for_xavier(run, model_path, tmp_path):
     total = sum(kernel["launches"] * kernel["predicted_seconds"] for kernel in kernels)
     assert report["predicted_ms"] == pytest.approx(total * 1e3)
     assert "predicted" in result.out and "no spills" in result.out
+    assert "known at run time only count as one step in: " in result.out and "select_detections" in result.out
 
 
 def test_a_model_without_names_and_with_dynamic_axes(run, nameless, tmp_path):
