@@ -30,11 +30,12 @@ def pad_spatial(data, padding, value=0.0, name="pad_data"):
     return te.compute(shape, padded, name=name)
 
 
-def conv2d_nchwc(data, weight, strides, padding, dilation, groups=1):
+def conv2d_nchwc(data, weight, strides, padding, dilation, groups=1, sum_dtype=None):
     """Convolution with blocked output.
 
     data (N, ICB, H, W, ci) with weight (OCB, ICB / groups, KH, KW, ci, co); or, for the few channels of a first layer,
     data (N, IC, H, W) with weight (OCB, IC, KH, KW, co). Returns (N, OCB, OH, OW, co).
+    ``sum_dtype``: what the operands are converted to before they are multiplied; None: their own.
     """
     blocked = len(data.shape) == 5
     out_blocks, in_blocks, kernel_h, kernel_w = (int(x) for x in weight.shape[:4])
@@ -54,8 +55,11 @@ def conv2d_nchwc(data, weight, strides, padding, dilation, groups=1):
         channel = ic if groups == 1 else oc // blocks_per_group * in_blocks + ic
         y, x = h * strides[0] + kh * dilation[0], w * strides[1] + kw * dilation[1]
         if blocked:
-            return te.sum(data[n, channel, y, x, ci] * weight[oc, ic, kh, kw, ci, co], axis=axes)
-        return te.sum(data[n, channel, y, x] * weight[oc, ic, kh, kw, co], axis=axes)
+            factors = data[n, channel, y, x, ci], weight[oc, ic, kh, kw, ci, co]
+        else:
+            factors = data[n, channel, y, x], weight[oc, ic, kh, kw, co]
+        a, b = factors if sum_dtype is None else (tirx.Cast(sum_dtype, factor) for factor in factors)
+        return te.sum(a * b, axis=axes)
 
     shape = (data.shape[0], out_blocks, out_h, out_w, weight.shape[-1])
     return te.compute(shape, product, name="conv2d_nchwc")

@@ -90,8 +90,7 @@ class Engine:
         with self._lock:
             if self._workspace is None:
                 self._workspace = self._allocate_workspace()
-            run = Run(self, inputs, list(outputs.values()), self._workspace)
-            run()
+            self._make_run(inputs, list(outputs.values()), self._workspace)()
         return self.results(outputs)
 
     def results(self, outputs: dict[str, ExternalBuffer]):
@@ -235,6 +234,14 @@ class Engine:
             self._placed_weights = weights
         return self._placed_weights
 
+    def _make_run(self, inputs, outputs, workspace: ExternalBuffer):
+        if not self._cuda:
+            return Run(self, inputs, outputs, workspace)
+        from .cuda_run import CudaRun
+
+        arguments = [b.tensor() for b in (*inputs, *outputs, self._weights_in_place(), workspace)]
+        return CudaRun(self._get_function("main"), arguments, [*inputs, *outputs])
+
     def _allocate_workspace(self) -> ExternalBuffer:
         nbytes = max(self.program["workspace_bytes"], 1)
         return ExternalBuffer.allocate((nbytes,), "uint8", kind="device" if self._cuda else "host")
@@ -278,7 +285,7 @@ class BoundEngine:
     def __init__(self, engine: Engine, inputs: list[ExternalBuffer], outputs: dict[str, ExternalBuffer]):
         self._engine, self._inputs, self._outputs = engine, inputs, outputs
         self._claim()
-        self._run = Run(engine, inputs, list(outputs.values()), engine._allocate_workspace())
+        self._run = engine._make_run(inputs, list(outputs.values()), engine._allocate_workspace())
         self._lock = threading.Lock()
 
     @property
@@ -300,16 +307,31 @@ class BoundEngine:
             self._run()
 
     def run_async(self, stream=None) -> None:
-        """Submit a run to a CUDA stream and return.
+        """Submit a run to a CUDA stream and return. From the second run on a stream it replays a CUDA graph.
+
+        The outputs' ``for_host`` (and `detections` after ``synchronize`` of the stream) see the results; another run
+        of this binding may be submitted before.
+
+        Parameters
+        ----------
+        stream : int, stream of cuda-core, torch or CuPy, or None
+            None, and the default stream, stand for a stream of the binding's own.
 
         Raises
         ------
         UnsupportedError
             On the CPU, which has no streams.
+        BufferError
+            As `run`.
         """
-        raise UnsupportedError(
-            "run_async needs an engine compiled for CUDA; on the CPU call run(), in a thread if needed"
-        )
+        if not self._engine.runs_on_cuda:
+            raise UnsupportedError(
+                "run_async needs an engine compiled for CUDA; on the CPU call run(), in a thread if needed"
+            )
+        with self._lock:
+            if self._run is None:
+                raise BufferError("this binding is closed; bind the engine again")
+            self._run.submit(stream)
 
     def detections(self):
         """The last run's detections as views of the output memory; `Detections.copy` keeps them past the next run.

@@ -102,6 +102,35 @@ class CudaRuntime:
         """Copy between any two kinds of memory and wait for it; for what happens once, such as uploading weights."""
         self._call("cudaMemcpy", destination, source, nbytes, self._api.cudaMemcpyKind.cudaMemcpyDefault)
 
+    def create_stream(self) -> int:
+        """A new stream that does not wait for the default one."""
+        return int(self._call("cudaStreamCreateWithFlags", self._api.cudaStreamNonBlocking))
+
+    def destroy_stream(self, stream: int) -> None:
+        """Give a stream back; its submitted work is done first."""
+        self._call("cudaStreamDestroy", stream)
+
+    def begin_capture(self, stream: int) -> None:
+        """From now on this thread's submissions to the stream are recorded and not run."""
+        mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", stream, mode)
+
+    def end_capture(self, stream: int) -> int:
+        """What was recorded, as a graph to launch."""
+        graph = self._call("cudaStreamEndCapture", stream)
+        try:
+            return int(self._call("cudaGraphInstantiateWithFlags", graph, 0))
+        finally:
+            self._call("cudaGraphDestroy", graph)
+
+    def launch_graph(self, graph: int, stream: int) -> None:
+        """Submit everything that was recorded, at once."""
+        self._call("cudaGraphLaunch", graph, stream)
+
+    def destroy_graph(self, graph: int) -> None:
+        """Give a graph back."""
+        self._call("cudaGraphExecDestroy", graph)
+
     def is_managed(self, address: int) -> bool:
         """True if CUDA knows the address as managed memory (shared by host and device)."""
         attributes = self._call("cudaPointerGetAttributes", address)

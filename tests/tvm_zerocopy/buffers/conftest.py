@@ -21,6 +21,8 @@ class FakeBindings:
     )
     cudaMemoryType = SimpleNamespace(cudaMemoryTypeManaged=3)
     cudaMemAttachGlobal, cudaMemAttachHost, cudaMemAttachSingle = 1, 2, 4
+    cudaStreamNonBlocking = 1
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyDefault=4)
     cudaHostAllocPortable, cudaHostAllocMapped = 1, 2
 
@@ -29,6 +31,7 @@ class FakeBindings:
         self.calls = []
         self.live = {}  # address -> (pages, kind of allocation)
         self.current = 0
+        self.streams = 0
 
     def called(self, name):
         return [arguments for call, arguments in self.calls if call == name]
@@ -82,6 +85,31 @@ class FakeBindings:
     def cudaPointerGetAttributes(self, address):
         managed = self.live.get(address, (None, ""))[1] == "cudaMallocManaged"
         return self._done("cudaPointerGetAttributes", (address,), SimpleNamespace(type=3 if managed else 2))
+
+    def cudaStreamCreateWithFlags(self, flags):
+        self.streams += 1
+        return self._done("cudaStreamCreateWithFlags", (flags,), 0x5000 + self.streams)
+
+    def cudaStreamDestroy(self, stream):
+        return self._done("cudaStreamDestroy", (stream,))
+
+    def cudaStreamBeginCapture(self, stream, mode):
+        return self._done("cudaStreamBeginCapture", (stream, mode))
+
+    def cudaStreamEndCapture(self, stream):
+        return self._done("cudaStreamEndCapture", (stream,), 0x6000)
+
+    def cudaGraphInstantiateWithFlags(self, graph, flags):
+        return self._done("cudaGraphInstantiateWithFlags", (graph, flags), graph + 1)
+
+    def cudaGraphDestroy(self, graph):
+        return self._done("cudaGraphDestroy", (graph,))
+
+    def cudaGraphLaunch(self, graph, stream):
+        return self._done("cudaGraphLaunch", (graph, stream))
+
+    def cudaGraphExecDestroy(self, graph):
+        return self._done("cudaGraphExecDestroy", (graph,))
 
     def cudaMemcpy(self, destination, source, nbytes, kind):
         assert kind == 4

@@ -18,6 +18,7 @@ ARGUMENTS = """
 #include "simt.h"
 struct TVMFFIAny { int32_t type_index; uint32_t padding; union { int64_t v_int64; double v_float64; void *v_ptr; }; };
 """
+sources = []  # of what was built, in order
 DIMENSIONS = {"blockIdx": "g", "threadIdx": "b"}
 
 
@@ -28,6 +29,7 @@ def build(lowered, target, folder) -> tvm.runtime.Module:
     for device, kernels in device_mods.items():
         source += codegen_build(kernels, device).inspect_source("cuda")
         wrappers += "".join(_wrapper(var.name_hint, func, source) for var, func in kernels.functions.items())
+    sources.append(source)
     folder = Path(folder)
     (folder / "kernels.cc").write_text(ARGUMENTS + _as_cxx(source) + wrappers + _set_device())
     library = folder / "kernels.so"
