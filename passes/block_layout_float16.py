@@ -7,8 +7,9 @@ import tvm
 from tvm import relax, te, tirx
 
 from . import blocked_ops
-from .block_layout import KeptAsFloat32, convert, ints
+from .block_layout import KeptAsFloat32, convert, ints, static_shape
 
+OUT_ELEMENTWISE_FUSABLE = 4  # tvm::relay::OpPatternKind::kOutEWiseFusable
 BLOCK = 16  # channels: the side of a tensor core's tile (wmma m16n16k16)
 
 
@@ -60,8 +61,12 @@ class _KeptAsFloat16(KeptAsFloat32):
             blocks = kernel.reshape(-1, BLOCK, kernel.shape[1] // BLOCK, BLOCK, *kernel.shape[2:])
             packed = blocks.transpose(0, 2, 4, 5, 3, 1)
         window = ints(attrs.strides), ints(attrs.padding), ints(attrs.dilation)
-        result = builder.emit_te(conv2d_float16, operand, relax.const(np.ascontiguousarray(packed)), *window)
-        return converter.emit(result, out_channels)
+        weights = relax.const(np.ascontiguousarray(packed))
+        kernel = _kernel(static_shape(operand), str(operand.ty.dtype), packed.shape, window)
+        n, _, *size = static_shape(call)
+        out_type = relax.TensorType((n, packed.shape[0], *size, BLOCK), "float32")
+        function = builder.add_func(kernel, "conv2d_nchwc")
+        return converter.emit(relax.call_tir(function, [operand, weights], out_type), out_channels)
 
 
 def conv2d_float16(data, weight, strides, padding, dilation):
@@ -69,6 +74,14 @@ def conv2d_float16(data, weight, strides, padding, dilation):
     if data.dtype != "float16":
         data = _cast(data, "float16")
     return blocked_ops.conv2d_nchwc(data, weight, strides, padding, dilation, sum_dtype="float32")
+
+
+def _kernel(data_shape, data_dtype, weight_shape, window):
+    data = te.placeholder([tirx.IntImm("int64", extent) for extent in data_shape], data_dtype, "data")
+    weight = te.placeholder([tirx.IntImm("int64", extent) for extent in weight_shape], "float16", "weight")
+    func = te.create_prim_func([data, weight, conv2d_float16(data, weight, *window)], index_dtype_override="int64")
+    func = func.without_attr("global_symbol").with_attr("tirx.noalias", True)
+    return func.with_attr("op_pattern", OUT_ELEMENTWISE_FUSABLE)  # TVM does not see it behind the conversions
 
 
 def _cast(data, dtype):
