@@ -43,6 +43,6 @@ class Fallback(Rule):
 def _lanes(sch, block, last) -> int:
     """Elements of the last axis that one thread takes with one store: its extent must be a multiple."""
     dtype = str(sch.get(block).writes[0].source.dtype)
-    width = 4 if dtype in ("float32", "float16") else 1  # not 8 of float16: CUDA has no vector of 8 float32 between
+    width = 4 if dtype == "float32" else 1
     extent = extent_of(sch, last)
     return width if extent > 0 and extent % width == 0 else 1

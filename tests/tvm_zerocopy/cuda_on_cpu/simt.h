@@ -23,7 +23,7 @@ inline std::vector<Thread> threads;
 inline std::vector<char> stacks;
 inline Thread *current = nullptr;
 inline void (*body)() = nullptr;
-constexpr size_t STACK = 1 << 16;
+constexpr size_t STACK = 1 << 18;
 
 inline void barrier() {
   Thread *self = current;
@@ -115,6 +115,8 @@ using __half = half;
 inline half __float2half_rn(float x) { return half(x); }
 inline float __half2float(half x) { return float(x); }
 struct half2 { half x, y; };
+struct half4 { half x, y, z, w; };
+inline half4 make_half4(half x, half y, half z, half w) { return {x, y, z, w}; }
 inline half2 make_half2(half x, half y) { return {x, y}; }
 inline unsigned __pack_half2(const half x, const half y) {
   uint16_t a, b;
