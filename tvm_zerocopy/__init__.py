@@ -22,8 +22,8 @@ _HOMES = {
     "ZeroCopyError": "errors",
 }
 
-# what only builds with Relax can do
-_NEED_RELAX = ("compile", "load", "Engine", "BoundEngine")
+# in TVM builds with Relay
+_RELAY_HOMES = {"compile": "relay.compiler"}
 
 __all__ = [*_HOMES, "__version__"]
 
@@ -31,9 +31,11 @@ __all__ = [*_HOMES, "__version__"]
 def __getattr__(name):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _NEED_RELAX:
-        importlib.import_module(f"{__name__}.ir_build").require("relax", f"{__name__}.{name}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = _HOMES[name]
+    if name in _RELAY_HOMES:
+        found = importlib.import_module(f"{__name__}.ir_build").intermediate_representation()
+        home = _RELAY_HOMES[name] if found == "relay" else home
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

@@ -69,17 +69,27 @@ def load(path) -> Engine:
     """
     path = Path(path)
     parts = read_artifact(path)
-    tvm_ffi = runtime.load_runtime()
+    make, load_module = _executor(parts.metadata)
     with tempfile.TemporaryDirectory(prefix="tvm-zerocopy-") as folder:
         library = Path(folder) / "program.so"  # the loader goes by the suffix
         library.symlink_to(path.resolve())
         try:
-            module = tvm_ffi.load_module(library, keep_module_alive=False)
+            module = load_module(library)
         except (RuntimeError, OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise ArtifactError(f"{path} is intact but cannot be loaded ({reason}); {AGAIN}") from error
     with _read_as_this_version_writes(path):
-        return Engine(module, parts.metadata["program"], ExternalBuffer.wrap(parts.weights), parts.metadata, path)
+        return make(module, parts.metadata["program"], ExternalBuffer.wrap(parts.weights), parts.metadata, path)
+
+
+def _executor(metadata: dict[str, Any]):
+    """The class of the engine that runs a program, and the function that loads its library."""
+    if "graph" in metadata["program"]:
+        from .relay.engine import GraphEngine, load_library
+
+        return GraphEngine, load_library
+    tvm_ffi = runtime.load_runtime()
+    return Engine, lambda library: tvm_ffi.load_module(library, keep_module_alive=False)
 
 
 def read_artifact(path) -> Parts:
@@ -219,10 +229,14 @@ def _needed_cpu_flags(target: str):
 
 
 def _link(engine: Engine, library: Path) -> None:
-    from tvm.support import cc
     from tvm.target import Target
 
     from .device_code import packer
+
+    try:
+        from tvm.support import cc
+    except ImportError:  # TVM up to 0.19
+        from tvm.contrib import cc
 
     target = Target(json.loads(engine.target))
     triple = str((target.host or target).attrs.get("mtriple") or "")

@@ -1,17 +1,16 @@
 """``compile``: from an ONNX model and what the user declares to an Engine."""
 
 import json
-import warnings
 from dataclasses import replace
 from typing import Callable, Optional, Sequence
 
 import tvm
 
 from .buffers import ExternalBuffer
-from .class_names import parse_names
+from .declared import class_names, default_preprocess, typed
 from .dump import ModuleWriter
 from .engine import Engine
-from .errors import ModelError, SpecError, UnsupportedError, ZeroCopyError, ZeroCopyWarning
+from .errors import ModelError, UnsupportedError, ZeroCopyError
 from .frontend import ImportedModel, import_onnx
 from .passes.call_sequence import LoweringError
 from .passes.copy_audit import CopyAudit
@@ -83,11 +82,11 @@ def compile(
     UnsupportedError
         If target or precision cannot be compiled for here.
     """
-    frame = _typed("frame", frame if frame is not None else Frame(), Frame)
+    frame = typed("frame", frame if frame is not None else Frame(), Frame)
     if preprocess is not None:
-        _typed("preprocess", preprocess, Preprocess)
+        typed("preprocess", preprocess, Preprocess)
     if postprocess is not None:
-        _typed("postprocess", postprocess, Nms)
+        typed("postprocess", postprocess, Nms)
     use_available_cpus()  # before TVM runs anything: it reads the number once
     target = resolve_target(target)
     if precision not in precisions(target):
@@ -97,7 +96,7 @@ def compile(
     imported = import_onnx(model, shapes, frame.batch)
     head = _head(imported, postprocess)
     preprocess = preprocess or default_preprocess(head, imported.layout)
-    names = _class_names(names, imported, head, postprocess)
+    names = class_names(names, imported, head, postprocess)
     measured = published_for(target) if tuning_log is None else from_folder(tuning_log, target)
     passes = pipeline(frame, preprocess, postprocess, target, measured, precision)
     steps = len(passes) + 2
@@ -133,13 +132,6 @@ def compile(
     )
 
 
-def default_preprocess(head: Optional[Head], layout: str) -> Preprocess:
-    """The preprocessing that models with this head were trained with."""
-    if head is not None and head.name == "yolox":
-        return Preprocess.yolox(layout=layout)
-    return Preprocess(layout=layout)
-
-
 def _head(imported: ImportedModel, postprocess: Optional[Nms]) -> Optional[Head]:
     """The model's head; None if it has none and none is needed."""
     if postprocess is not None:
@@ -148,21 +140,6 @@ def _head(imported: ImportedModel, postprocess: Optional[Nms]) -> Optional[Head]
         return recognize_head(imported.module)
     except ZeroCopyError:
         return None
-
-
-def _class_names(given, imported: ImportedModel, head: Optional[Head], postprocess: Optional[Nms]):
-    names = parse_names(given) if given is not None else imported.class_names
-    known = head.classes if head is not None else 0  # 0: the shape does not tell
-    if names is not None and known and len(names) != known:
-        if given is not None:
-            raise SpecError(f"there are {len(names)} class names and the model has {known} classes; give one for each")
-        problem, names = f"names {len(names)} classes and has {known}", None
-    else:
-        problem = "does not name its classes"
-    if names is None and postprocess is not None:
-        text = f"model {imported.name} {problem}; detections carry class numbers (give names=[...] or --names FILE)"
-        warnings.warn(text, ZeroCopyWarning, stacklevel=3)
-    return names
 
 
 def _run(name: str, step: Callable, *arguments):
@@ -176,9 +153,3 @@ def _run(name: str, step: Callable, *arguments):
     except Exception as error:  # passes and code generators raise whatever they meet
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise ModelError(f"the model cannot be compiled, {name} fails ({reason}); --debug shows the trace") from error
-
-
-def _typed(name: str, value, kind):
-    if not isinstance(value, kind):
-        raise SpecError(f"{name} is {value!r}; it must be a tvm_zerocopy.{kind.__name__}")
-    return value

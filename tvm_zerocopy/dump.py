@@ -6,6 +6,7 @@ from pathlib import Path
 import tvm
 
 from .errors import UnsupportedError
+from .ir_build import intermediate_representation
 
 
 class ModuleWriter:
@@ -44,5 +45,7 @@ class ModuleWriter:
     def _write(self, name: str, module: tvm.IRModule) -> None:
         path = self._folder / f"{self._count:02d}_{re.sub('[^A-Za-z0-9]+', '_', name)}.py"
         title = f"# After {name}." + (f" Before it: {self._before}" if self._before else "")
-        path.write_text(f"{title}\n{module.script()}\n", encoding="utf-8")
+        relay = intermediate_representation() == "relay"  # which has no TVMScript
+        text = module.astext(show_meta_data=False) if relay else module.script()
+        path.write_text(f"{title}\n{text}\n", encoding="utf-8")
         self._before = path.name

@@ -76,8 +76,8 @@ def _tvm_version() -> str:
     if installed:
         return installed
     spec = importlib.util.find_spec("tvm")  # a build from source
-    for name in ("_version.py", "libinfo.py") if spec is not None and spec.origin else ():
-        path = Path(spec.origin).with_name(name)
+    for name in ("_version.py", "libinfo.py", "_ffi/libinfo.py") if spec is not None and spec.origin else ():
+        path = Path(spec.origin).parent / name
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         found = re.search(r"^[ \t]*__version__ = (?:version = )?['\"]([\w.]+)['\"]", text, re.M)
         if found:

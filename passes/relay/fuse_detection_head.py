@@ -13,8 +13,10 @@ from ..detection_head.filters import candidate_filter
 from ..detection_head.loops import loops_for
 from ..detection_head.recognize import Head, find_head
 from ..detection_head.select import select_detections
-from ..detection_head.undo import FrameGeometry, known_geometry
+from ..detection_head.undo import FrameGeometry, known_geometry, undo
 from ..detection_head.workspace import Chunks
+from ..preprocess_kernel import geometry as kernel_geometry
+from .frame_descriptor import take_frame_size
 from .glue import Glue
 from .tir_operator import call_kernel
 
@@ -58,7 +60,12 @@ class FuseDetectionHead:
         filter_kernel = candidate_filter(head, in_columns, chunks, self.nms.conf, loops)
         select_kernel = select_detections(chunks, self.nms, loops, head.name != "end2end", geometry)
         candidates = call_kernel("tz.filter_candidates", filter_kernel, [raw])
-        results = list(call_kernel("tz.select_detections", select_kernel, list(candidates)))
+        inputs = list(candidates)
+        if geometry.symbolic:
+            frame = Frame.from_json(str(main.attrs["tz.frame"]))
+            select_kernel = take_frame_size(select_kernel, frame, len(inputs))
+            inputs.append(_frame_descriptor(main))
+        results = list(call_kernel("tz.select_detections", select_kernel, inputs))
         function = relay.Function(main.params, relay.Tuple(results[-4:]), None, main.type_params, main.attrs)
         recorded = dataclasses.replace(self.nms, head=head.name).to_json()
         result = tvm.IRModule(mod.functions, mod.type_definitions)
@@ -131,4 +138,16 @@ def _geometry(main: relay.Function, size: Optional[Tuple[int, int]]) -> FrameGeo
     if size is None:
         raise ModelError("main has the attribute tz.frame but no float image with three channels; run FusePreprocess")
     frame = Frame.from_json(str(attributes["tz.frame"]))
-    return known_geometry(frame, Preprocess.from_json(str(attributes["tz.preprocess"])), size)
+    preprocess = Preprocess.from_json(str(attributes["tz.preprocess"]))
+    if not frame.dynamic:
+        return known_geometry(frame, preprocess, size)
+
+    def undo_symbolic(box, h, w):
+        return undo(box, h, w, kernel_geometry.symbolic_letterbox(h, w, *size, preprocess))
+
+    return FrameGeometry(undo_symbolic, symbolic=True)
+
+
+def _frame_descriptor(main: relay.Function) -> relay.Var:
+    """The descriptor of the frame's first tensor among ``main``'s parameters."""
+    return next(p for p in main.params if p.checked_type.dtype == "int64" and len(p.checked_type.shape) == 1)

@@ -1,6 +1,7 @@
 """``main`` takes the camera's uint8 frame; colour, resize, padding and normalization become one kernel in front."""
 
 import dataclasses
+from typing import Optional
 
 import tvm
 from tvm import relay, tir
@@ -9,7 +10,10 @@ from tvm_zerocopy.errors import ModelError, SpecError, UnsupportedError
 from tvm_zerocopy.specs import Frame, Preprocess
 
 from ..preprocess_kernel import frame_tensors, preprocess_kernel
-from .tir_operator import call_kernel
+from .frame_descriptor import descriptor_length, take_descriptors
+from .tir_operator import call_kernel, without_blocks
+
+BY_ADDRESS = "tz.by_address"  # attribute of kernels whose frame comes by descriptors: how many
 
 
 @tvm.transform.module_pass(opt_level=0, name="FusePreprocess")
@@ -17,13 +21,16 @@ class FusePreprocess:
     """Replace ``main``'s image parameter by the frame's tensors and one operator that makes the image of them.
 
     The twin of ``tvm_zerocopy.passes.fuse_preprocess.FusePreprocess``: the same parameters, attributes and errors, and
-    the same kernel. Relay's programs take dense tensors of fixed sizes, so the frame's size must be known and its rows
-    may not be padded.
+    the same kernel. Relay's programs take dense tensors of fixed sizes; a frame of any size or with padded rows comes
+    by its address: see ``frame_descriptor``.
 
     Parameters
     ----------
     frame : Frame
     preprocess : Preprocess
+    by_address : bool or None
+        True: ``main`` takes a descriptor (``frame_descriptor.describe``) in the place of each of the frame's tensors,
+        and reads frames of any row pitch and byte alignment. None: only where the frame needs it.
 
     Raises
     ------
@@ -32,7 +39,7 @@ class FusePreprocess:
     SpecError
         If the layout or the batch is not the model's.
     UnsupportedError
-        If the frame has no fixed size, or padded rows.
+        If ``by_address`` is False and the frame has no fixed size, or padded rows.
 
     Examples
     --------
@@ -40,17 +47,19 @@ class FusePreprocess:
     >>> lib = relay.build(mod, "llvm", params=params)
     """
 
-    def __init__(self, frame: Frame, preprocess: Preprocess):
-        if frame.dynamic:
+    def __init__(self, frame: Frame, preprocess: Preprocess, by_address: Optional[bool] = None):
+        padded = not frame.dynamic and frame.pitch not in (None, frame.row_bytes(frame.width))
+        if by_address is False and frame.dynamic:
             raise UnsupportedError(
-                "a Relay program takes frames of one size: give Frame its height and width (any size needs Relax)"
+                "a dense tensor has one size: give Frame its height and width, or take frames by address"
             )
-        if frame.pitch not in (None, frame.row_bytes(frame.width)):
+        if by_address is False and padded:
             raise UnsupportedError(
-                f"a Relay program takes dense rows: Frame pitch is {frame.pitch}, a row has "
-                f"{frame.row_bytes(frame.width)} bytes (padded rows need Relax)"
+                f"a dense tensor has no padded rows: Frame pitch is {frame.pitch}, a row has "
+                f"{frame.row_bytes(frame.width)} bytes; take frames by address"
             )
         self.frame, self.preprocess = frame, preprocess
+        self.by_address = frame.dynamic or padded if by_address is None else by_address
 
     def transform_module(self, mod: tvm.IRModule, _ctx) -> tvm.IRModule:
         mod = relay.transform.InferType()(mod)
@@ -62,8 +71,13 @@ class FusePreprocess:
         size = self._image_size(image)
 
         tensors = frame_tensors(self.frame)
-        inputs = [relay.var(n, shape=[int(v) for v in s], dtype="uint8") for n, s in zip(tensors.names, tensors.shapes)]
-        kernel = scheduled_kernel(self.frame, self.preprocess, *size, image.checked_type.dtype)
+        if self.by_address:
+            lengths = [descriptor_length(len(shape)) for shape in tensors.shapes]
+            inputs = [relay.var(name, shape=(n,), dtype="int64") for name, n in zip(tensors.names, lengths)]
+        else:
+            shapes = [[int(side) for side in shape] for shape in tensors.shapes]
+            inputs = [relay.var(name, shape=shape, dtype="uint8") for name, shape in zip(tensors.names, shapes)]
+        kernel = scheduled_kernel(self.frame, self.preprocess, *size, image.checked_type.dtype, self.by_address)
         made = call_kernel("tz.preprocess", kernel, inputs)
         params = [*main.params[:position], *inputs, *main.params[position + 1 :]]
         body = relay.bind(main.body, {image: made})
@@ -88,14 +102,21 @@ class FusePreprocess:
         return shape[layout.index("H")], shape[layout.index("W")]
 
 
-def scheduled_kernel(frame: Frame, preprocess: Preprocess, height: int, width: int, dtype: str) -> tir.PrimFunc:
+def scheduled_kernel(
+    frame: Frame, preprocess: Preprocess, height: int, width: int, dtype: str, by_address: bool = False
+) -> tir.PrimFunc:
     """The preprocess kernel, scheduled for the CPU: rows in parallel, a tile's arithmetic as vectors."""
-    kernel = preprocess_kernel(dataclasses.replace(frame, pitch=None), preprocess, height, width, dtype)
-    schedule = tir.Schedule(kernel)
+    if not by_address:
+        frame = dataclasses.replace(frame, pitch=None)
+    schedule = tir.Schedule(preprocess_kernel(frame, preprocess, height, width, dtype))
     batch, row, _, pixel = schedule.get_loops(schedule.get_block("pixel"))
     schedule.parallel(schedule.fuse(batch, row))
     schedule.vectorize(pixel)
-    return schedule.mod["main"]
+    kernel = schedule.mod["main"]
+    if not by_address:
+        return kernel
+    tensors = len(frame_tensors(frame).shapes)
+    return take_descriptors(without_blocks(kernel), tensors).with_attr(BY_ADDRESS, tensors)
 
 
 def _image_position(main: relay.Function) -> int:

@@ -88,7 +88,7 @@ def _as_it_is(_attrs, outputs, target):
 
 def _dense_body(kernel, shapes):
     """Dense buffers for all parameters, with the very shape objects (TE compares identities), and the body on them."""
-    lowered = _without_blocks(kernel)
+    lowered = without_blocks(kernel) if _has_blocks(kernel) else kernel
     dense = {}
     for param, shape in zip(lowered.params, shapes):
         old = lowered.buffer_map[param]
@@ -102,10 +102,19 @@ def _dense_body(kernel, shapes):
         return tir.BufferStore(dense[node.buffer], node.value, node.indices)
 
     body = tir.stmt_functor.ir_transform(lowered.body, None, replace, ["tir.BufferLoad", "tir.BufferStore"])
+    body = tir.stmt_functor.substitute(body, {old.data: new.data for old, new in dense.items()})
     return list(dense.values()), body
 
 
-def _without_blocks(kernel: tir.PrimFunc) -> tir.PrimFunc:
+def _has_blocks(kernel: tir.PrimFunc) -> bool:
+    found = []
+    tir.stmt_functor.post_order_visit(
+        kernel.body, lambda n: found.append(n) if isinstance(n, tir.BlockRealize) else None
+    )
+    return bool(found)
+
+
+def without_blocks(kernel: tir.PrimFunc) -> tir.PrimFunc:
     """The kernel as TE schedules know bodies: loops, allocations and stores."""
     passes = [
         tir.transform.LowerInitBlock(),

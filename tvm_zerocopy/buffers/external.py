@@ -282,11 +282,21 @@ class ExternalBuffer:
         """
         import tvm_ffi
 
+        return tvm_ffi.from_dlpack(self.capsule(writable))
+
+    def capsule(self, writable: bool = False):
+        """A DLPack capsule for a compiled program, of read-only memory too: the caller gives it to readers only.
+
+        Raises
+        ------
+        BufferError
+            As `tensor`.
+        """
         memory = self._alive()
         memory.check_place()
         if writable and not memory.writable:
             raise BufferError("this buffer is read-only; outputs need a writable one")
-        return tvm_ffi.from_dlpack(dlpack.capsule(memory, self._layout))
+        return dlpack.capsule(memory, self._layout)
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         memory = self._alive()

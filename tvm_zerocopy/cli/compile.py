@@ -31,7 +31,7 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> int:
-    from ..compiler import compile as compile_model
+    from .. import compile as compile_model
 
     frame = model_options.frame(args, "bgr8")
     postprocess = None if args.raw else model_options.nms(args)

@@ -76,7 +76,7 @@ class ModelInUse:
             spec = replace(spec, height=None, width=None)
         if spec not in self._engines:
             begin = time.perf_counter()  # TVM's import is part of what compiling takes
-            from ..compiler import compile as compile_model
+            from .. import compile as compile_model
 
             with common.Steps("compiling") as steps:
                 self._engines[spec] = compile_model(

@@ -16,10 +16,12 @@ def pipeline(frame: Frame, preprocess: Preprocess, postprocess: Optional[Nms]) -
     frame, preprocess : Frame, Preprocess
     postprocess : Nms or None
         None: ``main`` gives the network's raw outputs.
+
+    Frames come by their address: see ``passes.relay.frame_descriptor``.
     """
     return [
         # What the user declared becomes part of the network: camera's frame in, boxes out.
-        FusePreprocess(frame, preprocess),
+        FusePreprocess(frame, preprocess, by_address=True),
         FoldNormalization(),
         *([FuseDetectionHead(postprocess)] if postprocess is not None else []),
         # What relay.build would make scalar calls of libm.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tvm
 
-from ..compiler import default_preprocess
+from ..declared import default_preprocess
 from ..errors import ZeroCopyError
 from ..frontend import import_onnx
 from ..passes.fuse_detection_head import recognize_head

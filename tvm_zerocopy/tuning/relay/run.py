@@ -87,7 +87,7 @@ def check(path, options, on_record) -> dict:
     dict
         As `tuning.check.check` does; ``compiled`` counts the records that ``relay.build`` of the model took.
     """
-    tuner, folder = _tuner_with(path)
+    tuner, folder = tuner_with(path)
     found = tuner.read(folder)
     workloads = {record.hash for record in found.records}
     result = {"records": len(found.records), "workloads": len(workloads), "problems": list(found.problems)}
@@ -118,7 +118,7 @@ def merge(paths, destination) -> tuple[int, list[str]]:
     ArtifactError
         If one is no log, is another tuner's, or holds no valid record.
     """
-    logs = [_tuner_with(path) for path in paths]
+    logs = [tuner_with(path) for path in paths]
     tuner = logs[0][0]
     for (other, folder), path in zip(logs, paths):
         if other.name != tuner.name:
@@ -128,7 +128,7 @@ def merge(paths, destination) -> tuple[int, list[str]]:
     return tuner.write_best([folder for _, folder in logs], destination)
 
 
-def _tuner_with(path):
+def tuner_with(path):
     """(tuner, folder) of a log."""
     path = Path(path)
     folder = path if path.is_dir() else path.parent

@@ -1,0 +1,89 @@
+"""A frame by its address: any size, row pitch and alignment in a Relay program, whose tensors have none of these.
+
+Where the frame's own tensor would be a parameter of ``main``, a descriptor is: an int64 vector ``(address, shape...,
+strides...)``, strides in elements. Its first eight bytes are where a DLTensor has its data pointer, which is how the
+kernel reads it.
+"""
+
+from typing import Dict, List, Tuple
+
+from tvm import tir
+
+from tvm_zerocopy.specs import YUV_420, Frame
+
+DATA_POINTER = 1  # tvm::tir::builtin::kArrData
+
+
+def descriptor_length(axes: int) -> int:
+    """Elements of the descriptor of a tensor with so many axes."""
+    return 1 + 2 * axes
+
+
+def describe(buffer) -> List[int]:
+    """The descriptor of a buffer with ``address``, ``shape``, and ``strides`` in bytes."""
+    size = buffer.dtype.itemsize
+    return [buffer.address, *buffer.shape, *(stride // size for stride in buffer.strides)]
+
+
+def take_descriptors(kernel: tir.PrimFunc, count: int) -> tir.PrimFunc:
+    """The kernel with its first ``count`` tensors given by descriptors.
+
+    Parameters
+    ----------
+    kernel : PrimFunc
+        Without blocks. Variables that are an axis' extent or stride of those tensors are read from the descriptors.
+    """
+    described: Dict[tir.Buffer, tir.Buffer] = {}
+    bindings: List[Tuple[tir.Var, tir.PrimExpr]] = []
+    bound = set()
+    params, buffers = list(kernel.params), {}
+    for position in range(count):
+        buffer = kernel.buffer_map[params[position]]
+        axes = len(buffer.shape)
+        descriptor = tir.decl_buffer((descriptor_length(axes),), "int64", f"{buffer.name}_descriptor")
+        params[position] = tir.Var(f"{buffer.name}_handle", "handle")
+        buffers[params[position]] = descriptor
+        data = tir.Var(f"{buffer.name}_data", buffer.data.type_annotation)
+        address = tir.call_intrin("handle", "tir.tvm_struct_get", descriptor.data, 0, DATA_POINTER)
+        bindings.append((data, address))
+        described[buffer] = tir.decl_buffer((1,), buffer.dtype, buffer.name, data=data, data_alignment=1)
+        for place, side in enumerate([*buffer.shape, *buffer.strides], start=1):
+            if isinstance(side, tir.Var) and side not in bound:
+                bound.add(side)
+                bindings.append((side, tir.BufferLoad(descriptor, [place])))
+    body = _addressed(kernel.body, described)
+    for variable, value in reversed(bindings):
+        body = tir.LetStmt(variable, value, body)
+    for param in params[count:]:
+        if param in kernel.buffer_map:
+            buffers[param] = kernel.buffer_map[param]
+    return tir.PrimFunc(params, body, kernel.ret_type, buffers, kernel.attrs)
+
+
+def take_frame_size(kernel: tir.PrimFunc, frame: Frame, inputs: int) -> tir.PrimFunc:
+    """The kernel with its two parameters after ``inputs`` tensors, the frame's height and width, from a descriptor."""
+    params = list(kernel.params)
+    height, width = params[inputs : inputs + 2]
+    axes = len(frame.shapes(2, 2)[0]) + (frame.batch > 1)
+    descriptor = tir.decl_buffer((descriptor_length(axes),), "int64", "frame_descriptor")
+    first = 2 if frame.batch > 1 else 1
+    rows, columns = (tir.BufferLoad(descriptor, [first + axis]) for axis in range(2))
+    if frame.format in YUV_420 and not frame.planes:
+        rows = tir.floordiv(rows * 2, 3)
+    body = tir.LetStmt(height, rows, tir.LetStmt(width, columns, kernel.body))
+    handle = tir.Var("frame_handle", "handle")
+    buffers = {**dict(kernel.buffer_map.items()), handle: descriptor}
+    return tir.PrimFunc([*params[:inputs], handle, *params[inputs + 2 :]], body, kernel.ret_type, buffers, kernel.attrs)
+
+
+def _addressed(body, described):
+    """The body with loads of the described tensors from their flat memory."""
+
+    def replace(node):
+        if node.buffer not in described:
+            return None
+        strides = [tir.Cast("int64", stride) for stride in node.buffer.strides]
+        offset = sum((tir.Cast("int64", i) * s for i, s in zip(node.indices, strides)), tir.IntImm("int64", 0))
+        return tir.BufferLoad(described[node.buffer], [offset])
+
+    return tir.stmt_functor.ir_transform(body, None, replace, ["tir.BufferLoad"])
