@@ -10,8 +10,10 @@ from preprocess_frames import INPUT, LAYOUTS, OPTIONS, random_frame
 from relay_cases import build, executor, image_model, kernels, program
 from tvm import relay
 
+from tvm_zerocopy.buffers import ExternalBuffer
 from tvm_zerocopy.errors import ModelError, SpecError, UnsupportedError
 from tvm_zerocopy.passes.relay import FusePreprocess
+from tvm_zerocopy.passes.relay.frame_descriptor import describe
 from tvm_zerocopy.reference import preprocess as reference
 from tvm_zerocopy.specs import YUV_420, YUV_422, Frame, Preprocess
 
@@ -123,11 +125,34 @@ def test_what_cannot_be(shape, preprocess, frame, error, message):
         FusePreprocess(frame, preprocess)(image_model(shape))
 
 
-@pytest.mark.parametrize("frame, message", [(Frame(), "one size"), (Frame("bgr8", 8, 8, pitch=32), "dense rows")])
-def test_what_relay_cannot_is_one_clear_line(frame, message):
+@pytest.mark.parametrize("frame, message", [(Frame(), "one size"), (Frame("bgr8", 8, 8, pitch=32), "no padded rows")])
+def test_what_a_dense_tensor_cannot_is_one_clear_line(frame, message):
     with pytest.raises(UnsupportedError, match=message) as error:
-        FusePreprocess(frame, Preprocess())
+        FusePreprocess(frame, Preprocess(), by_address=False)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name, planes", LAYOUTS)
+def test_frames_by_address_of_any_size_pitch_and_alignment(name, planes):
+    """Rows that are padded on both sides, from an odd address, in two sizes."""
+    frame, preprocess = Frame(name, planes=planes), Preprocess()
+    run = program(FusePreprocess(frame, preprocess)(model(frame, preprocess)))
+    for height, width in ((50, 70), (96, 64)):
+        arrays = random_frame(frame, height, width)
+        padded = [np.zeros((len(a), a.shape[1] + 8, *a.shape[2:]), np.uint8)[:, 3 : 3 + a.shape[1]] for a in arrays]
+        for view, array in zip(padded, arrays):
+            view[...] = array
+        descriptors = [np.array(describe(ExternalBuffer.wrap(view)), np.int64) for view in padded]
+        np.testing.assert_array_equal(image(run, descriptors), reference(arrays, frame, preprocess, INPUT))
+
+
+def test_padded_rows_of_a_known_pitch():
+    frame, preprocess = Frame("bgr8", 50, 70, pitch=256), Preprocess()
+    buffer = ExternalBuffer.allocate((50, 70, 3), pitch=256)
+    buffer.numpy()[...] = random_frame(frame, 50, 70)[0]
+    run = program(FusePreprocess(frame, preprocess)(model(frame, preprocess)))
+    found = image(run, [np.array(describe(buffer), np.int64)])
+    np.testing.assert_array_equal(found, reference(buffer.numpy(), frame, preprocess, INPUT))
 
 
 def test_gpu_targets_are_refused():

@@ -17,7 +17,7 @@ from tvm_zerocopy.reference import preprocess as reference_image
 
 SIZE = (64, 96)  # height, width
 FRAME = tz.Frame("nv12", 48, 80)
-HEADS = {"yolov5n": "yolov5", "yolov8n": "yolov8"}
+HEADS = {"yolov8n": "yolov8"}  # YOLOv5: test_relay_engine.py
 
 
 def threshold(scores):
