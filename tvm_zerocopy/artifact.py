@@ -231,8 +231,6 @@ def _needed_cpu_flags(target: str):
 def _link(engine: Engine, library: Path) -> None:
     from tvm.target import Target
 
-    from .device_code import packer
-
     try:
         from tvm.support import cc
     except ImportError:  # TVM up to 0.19
@@ -246,12 +244,13 @@ def _link(engine: Engine, library: Path) -> None:
         compiler = os.environ.get("CXX") or f"{architecture}-linux-gnu-g++"
     if compiler is None:
         raise UnsupportedError("export links with a C compiler and finds none; apt install g++, or set CXX")
+    options = {"fcompile": cc.cross_compiler(compiler, options=["-shared", "-fPIC"])}
+    if target.kind.name == "cuda":
+        from .device_code import packer
+
+        options["fpack_imports"] = packer(str(target.attrs["arch"]))
     try:
-        engine.module.export_library(
-            str(library),
-            fcompile=cc.cross_compiler(compiler, options=["-shared", "-fPIC"]),
-            fpack_imports=packer(str(target.attrs["arch"])) if target.kind.name == "cuda" else None,
-        )
+        engine.module.export_library(str(library), **options)
     except FileNotFoundError as error:
         mend = f"apt install g++-{architecture}-linux-gnu" if architecture else "apt install g++"
         raise UnsupportedError(f"export links with {compiler}, which is not installed; {mend} or set CXX") from error
