@@ -26,8 +26,10 @@ def random_frame(frame: Frame, height, width, seed=0, padding=0, misalign=0):
     for shape in frame.shapes(height, width):
         padded = [*batch, *shape]
         padded[len(batch) + 1] += padding
-        memory = rng.integers(0, 256, int(np.prod(padded)) + 64, dtype=np.uint8)
+        count = int(np.prod(padded))
+        memory = np.zeros(count + 64, np.uint8)
         start = -memory.ctypes.data % 64 + misalign
-        array = memory[start : start + int(np.prod(padded))].reshape(padded)
+        array = memory[start : start + count].reshape(padded)
+        array[...] = rng.integers(0, 256, padded, dtype=np.uint8)  # the same wherever the memory lies
         arrays.append(array[(slice(None),) * (len(batch) + 1) + (slice(0, shape[1]),)])
     return arrays
