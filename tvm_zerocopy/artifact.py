@@ -69,7 +69,8 @@ def load(path) -> Engine:
     """
     path = Path(path)
     parts = read_artifact(path)
-    make, load_module = _executor(parts.metadata)
+    with _read_as_this_version_writes(path):
+        make, load_module = _executor(parts.metadata)
     with tempfile.TemporaryDirectory(prefix="tvm-zerocopy-") as folder:
         library = Path(folder) / "program.so"  # the loader goes by the suffix
         library.symlink_to(path.resolve())
