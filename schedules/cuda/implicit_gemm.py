@@ -50,23 +50,24 @@ def as_matrix_product(sch, block, tile) -> None:
                 place = indices[number] if place is None else place * extents[number] + indices[number]
         return tirx.IntImm("int64", 0) if place is None else place
 
-    def matrix(*sides, summed=()):
-        """From a stage's axes to the ``sides``; it leaves out axes of one element that the access adds to others."""
-        numbers = sorted(number for side in sides for number in side)
-        kept = [number for number in numbers if extents[number] > 1 or number not in summed]
+    def matrix(stage, *sides):
+        """From the axes of a stage's tensor to the ``sides``; axes of one element say nothing and may be left out."""
+        numbers = sorted(number for side in sides for number in side if extents[number] > 1)
+        shape = [int(var.dom.extent) for var in sch.get(stage).iter_vars]
+        axes = [axis for axis, extent in enumerate(shape) if extent > 1]
 
         def place(*indices):
-            named = dict(zip(kept, indices))
+            named = {number: indices[axis] for number, axis in zip(numbers, axes)}
             return [fused(side, named) for side in sides]
 
-        return tirx.IndexMap.from_func(place, ndim=len(kept))
+        return tirx.IndexMap.from_func(place, ndim=len(shape))
 
     a = sch.reindex(block, ("read", 0))
     b = sch.reindex(block, ("read", 1))
     c = sch.reindex(block, ("write", 0))
-    sch.transform_layout(a, ("write", 0), matrix(*chunked, rows, steps, summed=(2, 3, 6, 7)))
-    sch.transform_layout(b, ("write", 0), matrix(*chunked, steps, columns))
-    sch.transform_layout(c, ("read", 0), matrix(rows, columns))
+    sch.transform_layout(a, ("write", 0), matrix(a, *chunked, rows, steps))
+    sch.transform_layout(b, ("write", 0), matrix(b, *chunked, steps, columns))
+    sch.transform_layout(c, ("read", 0), matrix(c, rows, columns))
 
     def product(*indices):
         named = dict(enumerate(indices))
