@@ -13,8 +13,10 @@ from relay_cases import executor
 from tuning_models import SIZE, small_onnx
 from tvm import relay
 
+from tvm_zerocopy.buffers import ExternalBuffer
 from tvm_zerocopy.cli import main
 from tvm_zerocopy.errors import ArtifactError, UnsupportedError
+from tvm_zerocopy.passes.relay.frame_descriptor import describe
 from tvm_zerocopy.targets import resolve_target
 from tvm_zerocopy.tuning import manifest
 from tvm_zerocopy.tuning.relay import records, run, session, tasks
@@ -127,7 +129,8 @@ def test_the_build_takes_the_log_and_computes_the_same(plan, module, target):
     assert applied.hits == {task.hash for task in made.tasks}
     assert not applied.misses
     frame = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
-    np.testing.assert_allclose(tuned(frame=frame)[0], stock(frame=frame)[0], rtol=1e-5, atol=1e-5)
+    given = np.array(describe(ExternalBuffer.wrap(frame)), np.int64)
+    np.testing.assert_allclose(tuned(frame=given)[0], stock(frame=given)[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["autotvm", "ansor"])
@@ -159,6 +162,27 @@ def test_lines_that_a_kill_cut_off_are_set_aside(plan, tmp_path):
     assert made.tuner.repair(tmp_path) == found.problems
     assert path.read_text() == good
     assert made.tuner.read(tmp_path).problems == []
+
+
+def test_autotvm_fits_its_cost_model_and_follows_it(module, target, tmp_path, monkeypatch):
+    """Past its plan's size the XGBoost model is trained on what was measured, and proposes what comes next."""
+    monkeypatch.setattr("tvm_zerocopy.tuning.relay.autotvm.PLAN", 4)
+    tuner = AutoTvm()
+    task = tuner.extract(module, target)[0]
+    (search,) = tuner.searches([task], target, tmp_path, Measuring(1, 1, repeat=2), seed=0)
+    for _ in range(2):
+        search.measure(search.candidates(8, 4))
+    fitted = search._tuner
+    assert fitted.train_ct == 2 and fitted.cost_model.bst is not None
+    planned = {int(index) for index in fitted.trials}
+    assert planned and not planned & {record_index(line) for line in (tmp_path / tuner.log).read_text().splitlines()}
+    (again,) = tuner.searches([task], target, tmp_path, Measuring(1, 1, repeat=2), seed=0)
+    again.candidates(4, 4)  # an earlier run's records train it before anything is measured
+    assert again._tuner.train_ct == 1 and len(again._tuner.xs) == 8
+
+
+def record_index(line):
+    return json.loads(line)["config"]["index"]
 
 
 RUN = """

@@ -100,7 +100,7 @@ class AutoTvmSearch(Search):
 
     def _begin(self):
         native = self._task.native
-        self._tuner = autotvm.tuner.XGBTuner(native, plan_size=PLAN, feature_type="knob", loss_type="rank")
+        self._tuner = autotvm.tuner.XGBTuner(native, plan_size=PLAN, feature_type="knob", loss_type="rank-binary")
         known = [autotvm.record.decode(line) for line in self._history]
         space = native.config_space
         known = [(entry, result) for entry, result in known if space.is_index_valid(entry.config.index)]
