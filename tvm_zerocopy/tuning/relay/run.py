@@ -123,6 +123,7 @@ def merge(paths, destination) -> tuple[int, list[str]]:
     for (other, folder), path in zip(logs, paths):
         if other.name != tuner.name:
             raise ArtifactError(f"{path} is a log of {other.name}, {paths[0]} one of {tuner.name}; merge one tuner's")
+    for (other, folder), path in zip(logs, paths):
         if not other.read(folder).records:
             raise ArtifactError(f"{path} holds no valid record")
     return tuner.write_best([folder for _, folder in logs], destination)
