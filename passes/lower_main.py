@@ -275,7 +275,7 @@ def _int64(extent):
 
 
 def _request_amx() -> tirx.Stmt:
-    """Asks Linux for the tiles, which a process must do once; asking again costs a tenth of a microsecond."""
+    """Asks Linux for the tiles, which a process must do once; asking again does nothing."""
     numbers = (SYS_ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
     refused = tirx.call_extern("int64", "syscall", *(tirx.IntImm("int64", number) for number in numbers))
     return tirx.AssertStmt(  # 0.27.0's constructor names its first two arguments the wrong way round
