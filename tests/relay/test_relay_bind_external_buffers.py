@@ -1,9 +1,13 @@
-"""Caller-owned buffers on the GraphExecutor: read and written in place, refused with one clear line."""
+"""Caller-owned buffers on GraphExecutor and virtual machine: used in place, refused with one clear line."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tvm
 from preprocess_frames import INPUT, random_frame
-from relay_cases import build, executor, image_model
+from relay_cases import TARGET, build, executor, image_model
+from tvm import relay
 
 import tvm_zerocopy as tz
 from tvm_zerocopy.errors import BufferError
@@ -90,3 +94,101 @@ def test_names_and_numbers_must_be_the_programs(program):
         bind_external_buffers(program, {"picture": inputs["frame"]}, outputs)
     with pytest.raises(BufferError, match="has 1 outputs; 2 buffers"):
         bind_external_buffers(program, inputs, outputs * 2)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """main, and its executable for the virtual machine."""
+    mod = FusePreprocess(FRAME, PREPROCESS)(image_model(SHAPE))
+    with tvm.transform.PassContext(opt_level=3):
+        return mod["main"], relay.vm.compile(mod, TARGET)
+
+
+def test_the_virtual_machine_reads_and_writes_where_the_caller_has_it(compiled):
+    main, executable = compiled
+    inputs, outputs = buffers()
+    bound = bind_external_buffers(tvm.runtime.vm.VirtualMachine(executable, tvm.cpu()), inputs, outputs, main)
+    frame, out = np.asarray(inputs["frame"]), np.asarray(outputs[0])
+    for seed in range(3):
+        frame[...] = random_frame(FRAME, 48, 80, seed)[0]
+        bound.run()
+        np.testing.assert_array_equal(out, 2 * reference(frame, FRAME, PREPROCESS, INPUT))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"frame": unaligned((48, 80, 3), np.uint8)}, "16 bytes past a boundary of 64"),
+        ({"out": tz.ExternalBuffer.allocate((1, 3, 8, 8), "float32")}, r"output 0 is float32 \(1, 3, 8, 8\)"),
+        ({"out": read_only(SHAPE, np.float32)}, "output 0 is read-only"),
+    ],
+)
+def test_what_the_virtual_machine_cannot_take(compiled, changes, message):
+    main, executable = compiled
+    machine = tvm.runtime.vm.VirtualMachine(executable, tvm.cpu())
+    inputs, outputs = buffers(**changes)
+    with pytest.raises(BufferError, match=message):
+        bind_external_buffers(machine, inputs, outputs, main)
+    with pytest.raises(BufferError, match="give main"):
+        bind_external_buffers(machine, inputs, outputs)
+    with pytest.raises(BufferError, match="inputs are frame; got none"):
+        bind_external_buffers(machine, {}, outputs, main)
+
+
+class CudaExecutor:
+    """A GraphExecutor as it looks on a CUDA device: tensors are there, and it notes what it is given."""
+
+    def __init__(self):
+        self.module = SimpleNamespace(implements_function=lambda name: True)
+        self.given = []
+
+    def get_num_outputs(self):
+        return 1
+
+    def get_input_index(self, name):
+        return 0 if name == "data" else -1
+
+    def get_input(self, name):
+        return SimpleNamespace(shape=(4, 16), dtype="float32", device=tvm.cuda(0))
+
+    get_output = get_input
+
+    def set_input_zero_copy(self, name, tensor):
+        self.given.append((name, tensor))
+
+    set_output_zero_copy = set_input_zero_copy
+
+    def run(self):
+        pass
+
+
+def cuda_buffer(kind):
+    host = np.asarray(tz.ExternalBuffer.allocate((4, 16), "float32"))
+    return tz.ExternalBuffer.from_pointer(host.ctypes.data, (4, 16), "float32", kind=kind, owner=host)
+
+
+@pytest.mark.parametrize("kind", ["managed", "mapped", "device"])
+def test_memory_that_the_gpu_sees_is_bound_as_its_own(kind):
+    """As far as a machine without GPU goes: the very address, as a tensor of the CUDA device."""
+    program, data, out = CudaExecutor(), cuda_buffer(kind), cuda_buffer(kind)
+    bind_external_buffers(program, {"data": data}, [out]).run()
+    (name, given), (index, taken) = program.given
+    assert (name, index) == ("data", 0)
+    for tensor, buffer in ((given, data), (taken, out)):
+        assert tensor.device == tvm.cuda(0)
+        assert tensor.handle.contents.data + tensor.handle.contents.byte_offset == buffer.address
+
+
+def test_host_memory_on_a_gpu_and_gpu_memory_on_a_cpu_are_refused(program):
+    host = tz.ExternalBuffer.allocate((4, 16), "float32")
+    with pytest.raises(BufferError, match="is host memory; the program runs on CUDA: give memory that the GPU sees"):
+        bind_external_buffers(CudaExecutor(), {"data": host}, [cuda_buffer("managed")])
+    _, outputs = buffers()
+    frame = np.asarray(tz.ExternalBuffer.allocate((48, 80, 3)))
+    device = tz.ExternalBuffer.from_pointer(frame.ctypes.data, frame.shape, kind="device", owner=frame)
+    with pytest.raises(BufferError, match="is device memory; the program runs on the CPU: give host memory"):
+        bind_external_buffers(program, {"frame": device}, outputs)
+    managed = tz.ExternalBuffer.from_pointer(frame.ctypes.data, frame.shape, kind="managed", owner=frame)
+    frame[...] = random_frame(FRAME, 48, 80, 0)[0]
+    bind_external_buffers(program, {"frame": managed}, outputs).run()
+    np.testing.assert_array_equal(np.asarray(outputs[0]), 2 * reference(frame, FRAME, PREPROCESS, INPUT))
