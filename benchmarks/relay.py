@@ -3,10 +3,10 @@
     python benchmarks/relay.py
     python benchmarks/relay.py --tuning-log tuning/yolov5s --iterations 50 --json relay.json
 
-Four contenders in one process, in turns: stock and ours, each with TVM's own schedules and (given ``--tuning-log``) with
-the log. "stock" is OpenCV's letterbox and ``blobFromImage``, ``set_input``, GraphExecutor, ``get_output``, decode in
-numpy and OpenCV's NMS; "ours" is a bound engine. Random weights: the arithmetic is that of trained ones. The boxes of all
-are held against each other before anything is timed.
+Four contenders in one process, in turns: stock and ours, each with TVM's own schedules and (given ``--tuning-log``)
+with the log. "stock" is OpenCV's letterbox and ``blobFromImage``, ``set_input``, GraphExecutor, ``get_output``, decode in
+numpy and OpenCV's NMS; "ours" is a bound engine. Random weights: the arithmetic is that of trained ones. The boxes of
+all are held against each other before anything is timed.
 """
 
 import argparse

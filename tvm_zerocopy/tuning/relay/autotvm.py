@@ -106,7 +106,7 @@ class AutoTvmSearch(Search):
         known = [(entry, result) for entry, result in known if space.is_index_valid(entry.config.index)]
         if known:
             inputs, results = zip(*known)
-            self._tuner.update([entry._replace(task=native) for entry in inputs], results)
+            self._learn([entry._replace(task=native) for entry in inputs], results)
         self._devices = self._runner.set_task(native)  # an RPC runner's; lives as long as it is referred to
         self._builder.set_task(native, self._runner.get_build_kwargs())
 
@@ -116,9 +116,14 @@ class AutoTvmSearch(Search):
         results = self._runner.run(inputs, self._builder.build(inputs))
         lines = [autotvm.record.encode(*pair) for pair in zip(inputs, results)]
         records.append(self._path, lines)
-        self._tuner.update(inputs, results)
+        self._learn(inputs, results)
         times = [records.median(result.costs) for result in results if result.error_no == 0]
         return times, [_message(result) for result in results if result.error_no != 0]
+
+    def _learn(self, inputs, results):
+        self._tuner.update(inputs, results)
+        # Each model has processes of its own, and starts them again when it is fitted; tens of tasks would keep all.
+        self._tuner.cost_model._close_pool()
 
     def close(self):
         self._tuner = self._devices = None

@@ -120,7 +120,7 @@ def merge(paths, destination) -> tuple[int, list[str]]:
     """
     logs = [tuner_with(path) for path in paths]
     tuner = logs[0][0]
-    for (other, folder), path in zip(logs, paths):
+    for (other, _), path in zip(logs, paths):
         if other.name != tuner.name:
             raise ArtifactError(f"{path} is a log of {other.name}, {paths[0]} one of {tuner.name}; merge one tuner's")
     for (other, folder), path in zip(logs, paths):
