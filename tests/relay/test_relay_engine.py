@@ -182,7 +182,8 @@ def test_an_output_that_is_a_view_of_another_tensor(tmp_path, small):
     np.testing.assert_allclose(bound.detections()[0], raw, atol=1e-5)
 
 
-def test_a_tuning_log_is_applied_and_named(small, tmp_path):
+def test_a_tuning_log_is_applied_and_named(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("tvm_zerocopy.tuning.catalog.PUBLISHED", tmp_path / "no log here")
     words = ["tune", str(small), "--tuner", "autotvm", "--trials", "20", "--work-dir", str(tmp_path)]
     assert main(words) == 0
     frame = tz.Frame("bgr8", 30, 40)

@@ -166,19 +166,31 @@ def test_lines_that_a_kill_cut_off_are_set_aside(plan, tmp_path):
 
 def test_autotvm_fits_its_cost_model_and_follows_it(module, target, tmp_path, monkeypatch):
     """Past its plan's size the XGBoost model is trained on what was measured, and proposes what comes next."""
-    monkeypatch.setattr("tvm_zerocopy.tuning.relay.autotvm.PLAN", 4)
+    monkeypatch.setattr("tvm_zerocopy.tuning.relay.autotvm.PLAN", 2)
     tuner = AutoTvm()
     task = tuner.extract(module, target)[0]
     (search,) = tuner.searches([task], target, tmp_path, Measuring(1, 1, repeat=2), seed=0)
     for _ in range(2):
-        search.measure(search.candidates(8, 4))
+        search.measure(search.candidates(4, 2))
     fitted = search._tuner
     assert fitted.train_ct == 2 and fitted.cost_model.bst is not None
     planned = {int(index) for index in fitted.trials}
     assert planned and not planned & {record_index(line) for line in (tmp_path / tuner.log).read_text().splitlines()}
     (again,) = tuner.searches([task], target, tmp_path, Measuring(1, 1, repeat=2), seed=0)
-    again.candidates(4, 4)  # an earlier run's records train it before anything is measured
-    assert again._tuner.train_ct == 1 and len(again._tuner.xs) == 8
+    again.candidates(2, 2)  # an earlier run's records train it before anything is measured
+    assert again._tuner.train_ct == 1 and len(again._tuner.xs) == 4
+
+
+def test_autotvm_keeps_the_blocks_that_neighbours_have(module, target, tmp_path):
+    """A point with other channel blocks would have to be paid for with layout changes on both sides."""
+    tuner = AutoTvm()
+    found = tuner.extract(module, target)
+    searches = tuner.searches(found, target, tmp_path, Measuring(1, 1), seed=0)
+    for task, search in zip(found, searches):
+        channels = task.native.args[0][1][1]
+        points = search.candidates(1000, 1000)
+        assert len(points) == task.points > 1
+        assert {(p["tile_ic"].size[-1], p["tile_oc"].size[-1]) for p in points} == {(channels, 16)}
 
 
 def record_index(line):

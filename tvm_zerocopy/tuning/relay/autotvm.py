@@ -13,6 +13,7 @@ from tvm import autotvm, relay
 from tvm.autotvm.measure import MeasureInput
 from tvm.autotvm.task.dispatcher import ApplyHistoryBest
 from tvm.contrib import cc
+from tvm.target.x86 import get_simd_32bit_lanes
 
 from ..rounds import Search
 from . import records
@@ -47,7 +48,8 @@ class AutoTvm(Tuner):
         for same in calls.values():
             for native in _tasks_of(same[0], target):
                 key = workload_hash(native.name, native.args)
-                task = found.setdefault(key, RelayTask(_title(native), key, 0, float(native.flop), native))
+                points = _keep_blocks(native, target)
+                task = found.setdefault(key, RelayTask(_title(native), key, 0, float(native.flop), native, points))
                 task.weight += len(same)
         return most_first(found.values())
 
@@ -166,6 +168,28 @@ def _tasks_of(call, target):
     function = relay.Function(variables, relay.Call(call.op, variables, call.attrs))
     mod = relay.transform.InferType()(tvm.IRModule.from_expr(function))
     return autotvm.task.extract_from_program(mod["main"], params={}, target=target)
+
+
+def _keep_blocks(native, target) -> int:
+    """Leave only the points of a blocked convolution that have TOPI's own channel blocks; how many, 0: all are left.
+
+    Each layer's own best block is another one, and what a network wins by them it loses to layout changes in between:
+    with free blocks, tuned YOLOv5s was slower than untuned (docs/relay.md).
+    """
+    if not native.name.startswith("conv2d_NCHWc"):
+        return 0
+    with target:
+        lanes = get_simd_32bit_lanes()
+    (_, data, _), (_, weight, _) = native.args[:2]
+    out_block = _largest_factor(weight[0], lanes)
+    blocks = (_largest_factor(data[1], out_block), out_block)  # as topi.x86.conv2d_avx_common's fallback has them
+    space = native.config_space
+    space.multi_filter(lambda point: (point["tile_ic"].size[-1], point["tile_oc"].size[-1]) == blocks)
+    return len(space)
+
+
+def _largest_factor(number: int, limit: int) -> int:
+    return max(factor for factor in range(1, limit + 1) if number % factor == 0)
 
 
 def _title(native) -> str:
