@@ -7,16 +7,15 @@ from typing import Callable, Optional, Sequence
 import tvm
 
 from .buffers import ExternalBuffer
-from .declared import class_names, default_preprocess, typed
+from .declared import checked, class_names, default_preprocess, detection_head
 from .dump import ModuleWriter
 from .engine import Engine
-from .errors import ModelError, UnsupportedError, ZeroCopyError
-from .frontend import ImportedModel, import_onnx
+from .errors import ModelError, ZeroCopyError
+from .frontend import import_onnx
 from .passes.call_sequence import LoweringError
 from .passes.copy_audit import CopyAudit
-from .passes.detection_head.recognize import Head
 from .passes.fuse_detection_head import recognize_head
-from .pipeline import no_precision, pipeline, precisions
+from .pipeline import check_precision, pipeline
 from .program import build_module
 from .specs import Frame, Nms, Preprocess
 from .targets import resolve_target
@@ -82,19 +81,14 @@ def compile(
     UnsupportedError
         If target or precision cannot be compiled for here.
     """
-    frame = typed("frame", frame if frame is not None else Frame(), Frame)
-    if preprocess is not None:
-        typed("preprocess", preprocess, Preprocess)
-    if postprocess is not None:
-        typed("postprocess", postprocess, Nms)
+    frame = checked(frame, preprocess, postprocess)
     use_available_cpus()  # before TVM runs anything: it reads the number once
     target = resolve_target(target)
-    if precision not in precisions(target):
-        raise UnsupportedError(no_precision(precision, target))
+    check_precision(precision, target)
     progress = progress or (lambda step, done, total: None)
     progress("import", 0, 1)
     imported = import_onnx(model, shapes, frame.batch)
-    head = _head(imported, postprocess)
+    head = detection_head(recognize_head, imported, postprocess)
     preprocess = preprocess or default_preprocess(head, imported.layout)
     names = class_names(names, imported, head, postprocess)
     measured = published_for(target) if tuning_log is None else from_folder(tuning_log, target)
@@ -130,16 +124,6 @@ def compile(
             "tuning": {**measured.to_dict(), "line": measured.line()},
         },
     )
-
-
-def _head(imported: ImportedModel, postprocess: Optional[Nms]) -> Optional[Head]:
-    """The model's head; None if it has none and none is needed."""
-    if postprocess is not None:
-        return recognize_head(imported.module, postprocess.head)
-    try:
-        return recognize_head(imported.module)
-    except ZeroCopyError:
-        return None
 
 
 def _run(name: str, step: Callable, *arguments):

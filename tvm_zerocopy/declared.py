@@ -1,13 +1,13 @@
 """What the user declares to ``compile``, checked and completed from the model."""
 
 import warnings
-from typing import Optional
+from typing import Callable, Optional
 
 from .class_names import parse_names
-from .errors import SpecError, ZeroCopyWarning
+from .errors import SpecError, ZeroCopyError, ZeroCopyWarning
 from .frontend import ImportedModel
 from .passes.detection_head.recognize import Head
-from .specs import Nms, Preprocess
+from .specs import Frame, Nms, Preprocess
 
 
 def default_preprocess(head: Optional[Head], layout: str) -> Preprocess:
@@ -39,8 +39,29 @@ def class_names(given, imported: ImportedModel, head: Optional[Head], postproces
     return names
 
 
-def typed(name: str, value, kind):
-    """``value``, which must be of that kind of specification."""
-    if not isinstance(value, kind):
-        raise SpecError(f"{name} is {value!r}; it must be a tvm_zerocopy.{kind.__name__}")
-    return value
+def checked(frame: Optional[Frame], preprocess: Optional[Preprocess], postprocess: Optional[Nms]) -> Frame:
+    """The frame, ``Frame()`` if none is given; each must be the specification that its name says or None.
+
+    Raises
+    ------
+    SpecError
+        If one is something else.
+    """
+    for name, value, kind in (
+        ("frame", frame, Frame),
+        ("preprocess", preprocess, Preprocess),
+        ("postprocess", postprocess, Nms),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise SpecError(f"{name} is {value!r}; it must be a tvm_zerocopy.{kind.__name__}")
+    return frame if frame is not None else Frame()
+
+
+def detection_head(recognize: Callable, imported: ImportedModel, postprocess: Optional[Nms]) -> Optional[Head]:
+    """The model's head by ``recognize(module, name)``; None if it has none and none is needed."""
+    if postprocess is not None:
+        return recognize(imported.module, postprocess.head)
+    try:
+        return recognize(imported.module, None)
+    except ZeroCopyError:
+        return None

@@ -51,8 +51,7 @@ def pipeline(
     UnsupportedError
         If there are no schedules for that kind of target, or none in that precision.
     """
-    if precision not in precisions(target):
-        raise UnsupportedError(no_precision(precision, target))
+    check_precision(precision, target)
     if target.kind.name == "llvm":
         return _cpu(frame, preprocess, postprocess, target, measured, precision == "bfloat16")
     return _cuda(frame, preprocess, postprocess, target, measured)
@@ -131,8 +130,11 @@ def precisions(target: tvm.target.Target) -> Tuple[str, ...]:
     raise UnsupportedError(f"target {target.kind.name} has no schedules here; use llvm or cuda")
 
 
-def no_precision(precision: str, target: tvm.target.Target) -> str:
-    """Why ``precision`` is refused."""
-    needs = "; bfloat16 needs a CPU with AMX (-mattr=+amx-tile,+amx-bf16)" if precision == "bfloat16" else ""
-    has = ", ".join(precisions(target))
-    return f"precision {precision!r} is not supported; target {target.kind.name} has {has}{needs}"
+def check_precision(precision: str, target: tvm.target.Target) -> None:
+    """Raises UnsupportedError, which says what the target has, unless ``precision`` is one of its precisions."""
+    has = precisions(target)
+    if precision not in has:
+        needs = "; bfloat16 needs a CPU with AMX (-mattr=+amx-tile,+amx-bf16)" if precision == "bfloat16" else ""
+        raise UnsupportedError(
+            f"precision {precision!r} is not supported; target {target.kind.name} has {', '.join(has)}{needs}"
+        )

@@ -1,5 +1,7 @@
 """The AMX convolution against onnxruntime's on the same bfloat16 values; it is run where the CPU has AMX."""
 
+import ctypes
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -10,13 +12,13 @@ from onnx import TensorProto, helper
 
 from tvm_zerocopy.passes import amx_ops, bfloat16
 from tvm_zerocopy.passes.configure_amx_tiles import ConfigureAmxTiles, configuration
-from tvm_zerocopy.runtime import cpu_flags
+from tvm_zerocopy.passes.lower_main import ARCH_REQ_XCOMP_PERM, SYS_ARCH_PRCTL, XFEATURE_XTILEDATA
 from tvm_zerocopy.schedules.cpu.amx import AmxConv2d
+from tvm_zerocopy.schedules.cpu.machine import machine_of
 from tvm_zerocopy.targets import resolve_target
 
 TARGET = resolve_target("llvm -mcpu=sapphirerapids -num-cores=2")
-HAS_AMX = {"amx_tile", "amx_bf16", "avx512_bf16"} <= cpu_flags()
-needs_amx = pytest.mark.skipif(not HAS_AMX, reason="this CPU has no AMX")
+needs_amx = pytest.mark.skipif(not machine_of(resolve_target("llvm")).amx, reason="this CPU has no AMX")
 
 
 def bfloat16_values(shape, seed):
@@ -72,9 +74,7 @@ def convolutions(draw):
 
 
 def ask_linux_for_tiles():
-    import ctypes
-
-    assert ctypes.CDLL(None).syscall(158, 0x1023, 18) == 0
+    assert ctypes.CDLL(None).syscall(SYS_ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0
 
 
 @needs_amx

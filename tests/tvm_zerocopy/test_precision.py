@@ -7,9 +7,10 @@ from PIL import Image
 import tvm_zerocopy as tz
 from tvm_zerocopy import embedded
 from tvm_zerocopy.errors import UnsupportedError
-from tvm_zerocopy.runtime import cpu_flags
+from tvm_zerocopy.pipeline import precisions
+from tvm_zerocopy.targets import resolve_target
 
-AMX = {"amx_tile", "amx_bf16", "avx512_bf16"} <= cpu_flags()
+AMX = "bfloat16" in precisions(resolve_target("llvm"))
 
 
 def test_a_cpu_without_amx_is_refused_before_anything_is_read():

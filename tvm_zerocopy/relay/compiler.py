@@ -8,8 +8,8 @@ import tvm
 from tvm import relay
 
 from ..buffers import ExternalBuffer
-from ..declared import class_names, default_preprocess, typed
-from ..errors import ModelError, UnsupportedError, ZeroCopyError
+from ..declared import checked, class_names, default_preprocess, detection_head
+from ..errors import ModelError, UnsupportedError
 from ..frontend import import_onnx
 from ..passes.relay.fuse_detection_head import recognize_head
 from ..specs import Frame, Nms, Preprocess
@@ -56,11 +56,7 @@ def compile(
     UnsupportedError
         For a GPU target: preprocessing and NMS have no GPU schedule on this road.
     """
-    frame = typed("frame", frame if frame is not None else Frame(), Frame)
-    if preprocess is not None:
-        typed("preprocess", preprocess, Preprocess)
-    if postprocess is not None:
-        typed("postprocess", postprocess, Nms)
+    frame = checked(frame, preprocess, postprocess)
     use_available_cpus()  # before TVM runs anything: it reads the number once
     target = resolve_target(target)
     if target.kind.name != "llvm":
@@ -70,12 +66,7 @@ def compile(
     progress = progress or (lambda step, done, total: None)
     progress("import", 0, 1)
     imported = import_onnx(model, shapes, frame.batch)
-    try:
-        head = recognize_head(imported.module, postprocess.head if postprocess is not None else None)
-    except ZeroCopyError:
-        if postprocess is not None:
-            raise
-        head = None
+    head = detection_head(recognize_head, imported, postprocess)
     preprocess = preprocess or default_preprocess(head, imported.layout)
     names = class_names(names, imported, head, postprocess)
     tuned = published_for(target) if tuning_log is None else from_folder(tuning_log, target)

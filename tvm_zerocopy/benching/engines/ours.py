@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from ...errors import UnsupportedError
 from .base import EngineAdapter, Loaded
 
 _SHORT = {"bfloat16": "bf16", "float16": "fp16"}
@@ -35,12 +36,13 @@ class OursReduced(EngineAdapter):
         self.precision = precision
 
     def missing(self, work):
-        from ...pipeline import no_precision, precisions
+        from ...pipeline import check_precision
         from ...targets import resolve_target
 
-        target = resolve_target("llvm")
-        if self.precision not in precisions(target):
-            return no_precision(self.precision, target)
+        try:
+            check_precision(self.precision, resolve_target("llvm"))
+        except UnsupportedError as error:
+            return str(error)
         return super().missing(work)
 
     def load(self, work):
