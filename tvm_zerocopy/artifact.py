@@ -246,7 +246,7 @@ def _link(engine: Engine, library: Path) -> None:
     if compiler is None:
         raise UnsupportedError("export links with a C compiler and finds none; apt install g++, or set CXX")
     options = {"fcompile": cc.cross_compiler(compiler, options=["-shared", "-fPIC"])}
-    if target.kind.name == "cuda":
+    if target.kind.name == "cuda" and "graph" not in engine.program:  # relay.build has compiled its device code
         from .device_code import packer
 
         options["fpack_imports"] = packer(str(target.attrs["arch"]))

@@ -251,13 +251,10 @@ class Engine:
         return f"<Engine {frame} on {self.target}>"
 
 
-class Run:
-    """One call of the program with its arguments made ready, so that calling it again makes nothing new."""
+class HeldRun:
+    """One call of a program on the caller's buffers, which are checked and held while it runs."""
 
-    def __init__(self, engine: Engine, inputs, outputs, workspace: ExternalBuffer, clock: ExternalBuffer | None = None):
-        self._function = engine._get_function("main" if clock is None else "main_timed")
-        buffers = [*inputs, *outputs, engine._weights_in_place(), workspace, *([] if clock is None else [clock])]
-        self._arguments = tuple(_tensor(buffer, engine.runs_on_cuda) for buffer in buffers)
+    def __init__(self, inputs, outputs):
         self._checked = (*inputs, *outputs)
         self._holds = tuple(buffer.for_device() for buffer in self._checked)
 
@@ -268,11 +265,24 @@ class Run:
                 buffer.check()
                 hold.__enter__()
                 taken += 1
-            self._function(*self._arguments)
+            self._call()
         finally:
             while taken:
                 taken -= 1
                 self._holds[taken].__exit__(None, None, None)
+
+
+class Run(HeldRun):
+    """One call of the program with its arguments made ready, so that calling it again makes nothing new."""
+
+    def __init__(self, engine: Engine, inputs, outputs, workspace: ExternalBuffer, clock: ExternalBuffer | None = None):
+        super().__init__(inputs, outputs)
+        self._function = engine._get_function("main" if clock is None else "main_timed")
+        buffers = [*inputs, *outputs, engine._weights_in_place(), workspace, *([] if clock is None else [clock])]
+        self._arguments = tuple(_tensor(buffer, engine.runs_on_cuda) for buffer in buffers)
+
+    def _call(self) -> None:
+        self._function(*self._arguments)
 
 
 class BoundEngine:

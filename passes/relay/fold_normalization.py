@@ -13,10 +13,10 @@ from tvm_zerocopy.specs import Frame, Preprocess
 
 from ..channel_affine import fold_into_weights, normalized, own_order, unchanged
 from ..preprocess_kernel import KERNEL_ATTR
-from .fuse_preprocess import BY_ADDRESS, scheduled_kernel
 from .glue import operator
 from .input_affine import ImageTracer, replay
-from .tir_operator import call_kernel, kernel_of
+from .preprocess_schedules import BY_ADDRESS, scheduled_kernel
+from .tir_operator import call_kernel, kernel_of, uses_gpu_threads
 
 
 @tvm.transform.module_pass(opt_level=0, name="FoldNormalization")
@@ -110,7 +110,9 @@ class _Plan:
             return
         shape = [int(side) for side in image.checked_type.shape]
         size = (shape[spec.layout.index("H")], shape[spec.layout.index("W")])
-        self.kernels[image] = scheduled_kernel(frame, bare, *size, image.checked_type.dtype, BY_ADDRESS in kernel.attrs)
+        self.kernels[image] = scheduled_kernel(
+            frame, bare, *size, image.checked_type.dtype, BY_ADDRESS in kernel.attrs, uses_gpu_threads(kernel)
+        )
         self.folds = {call: replace(fold, offset=np.zeros_like(fold.offset)) for call, fold in folds.items()}
 
     def _read_by_others(self, expressions, folds):

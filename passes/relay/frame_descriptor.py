@@ -2,7 +2,8 @@
 
 Where the frame's own tensor would be a parameter of ``main``, a descriptor is: an int64 vector ``(address, shape...,
 strides...)``, strides in elements. Its first eight bytes are where a DLTensor has its data pointer, which is how the
-kernel reads it.
+kernel reads it. On a GPU the address is read by the host, which launches the kernels, and extents and strides by their
+threads: a descriptor there is memory that both see (``kind="mapped"``).
 """
 
 from typing import Dict, List, Tuple
@@ -10,6 +11,8 @@ from typing import Dict, List, Tuple
 from tvm import tir
 
 from tvm_zerocopy.specs import YUV_420, Frame
+
+from .tir_operator import uses_gpu_threads
 
 DATA_POINTER = 1  # tvm::tir::builtin::kArrData
 
@@ -32,10 +35,11 @@ def take_descriptors(kernel: tir.PrimFunc, count: int) -> tir.PrimFunc:
     ----------
     kernel : PrimFunc
         Without blocks. Variables that are an axis' extent or stride of those tensors are read from the descriptors.
+        On a GPU nothing asserts that the extents are a frame's: the caller has checked them.
     """
     described: Dict[tir.Buffer, tir.Buffer] = {}
-    bindings: List[Tuple[tir.Var, tir.PrimExpr]] = []
-    bound = set()
+    addresses: List[Tuple[tir.Var, tir.PrimExpr]] = []
+    sides: Dict[tir.Var, tir.PrimExpr] = {}
     params, buffers = list(kernel.params), {}
     for position in range(count):
         buffer = kernel.buffer_map[params[position]]
@@ -45,14 +49,13 @@ def take_descriptors(kernel: tir.PrimFunc, count: int) -> tir.PrimFunc:
         buffers[params[position]] = descriptor
         data = tir.Var(f"{buffer.name}_data", buffer.data.type_annotation)
         address = tir.call_intrin("handle", "tir.tvm_struct_get", descriptor.data, 0, DATA_POINTER)
-        bindings.append((data, address))
+        addresses.append((data, address))
         described[buffer] = tir.decl_buffer((1,), buffer.dtype, buffer.name, data=data, data_alignment=1)
         for place, side in enumerate([*buffer.shape, *buffer.strides], start=1):
-            if isinstance(side, tir.Var) and side not in bound:
-                bound.add(side)
-                bindings.append((side, tir.BufferLoad(descriptor, [place])))
-    body = _addressed(kernel.body, described)
-    for variable, value in reversed(bindings):
+            if isinstance(side, tir.Var) and side not in sides:
+                sides[side] = tir.BufferLoad(descriptor, [place])
+    body = _given(_addressed(kernel.body, described), sides, uses_gpu_threads(kernel))
+    for variable, value in reversed(addresses):
         body = tir.LetStmt(variable, value, body)
     for param in params[count:]:
         if param in kernel.buffer_map:
@@ -70,10 +73,20 @@ def take_frame_size(kernel: tir.PrimFunc, frame: Frame, inputs: int) -> tir.Prim
     rows, columns = (tir.BufferLoad(descriptor, [first + axis]) for axis in range(2))
     if frame.format in YUV_420 and not frame.planes:
         rows = tir.floordiv(rows * 2, 3)
-    body = tir.LetStmt(height, rows, tir.LetStmt(width, columns, kernel.body))
+    body = _given(kernel.body, {height: rows, width: columns}, uses_gpu_threads(kernel))
     handle = tir.Var("frame_handle", "handle")
     buffers = {**dict(kernel.buffer_map.items()), handle: descriptor}
     return tir.PrimFunc([*params[:inputs], handle, *params[inputs + 2 :]], body, kernel.ret_type, buffers, kernel.attrs)
+
+
+def _given(body, values, in_threads):
+    """The body with values for variables, read once; on a GPU by each thread, for the host sees no tensor there."""
+    if not in_threads:
+        for variable, value in reversed(list(values.items())):
+            body = tir.LetStmt(variable, value, body)
+        return body
+    unchecked = tir.stmt_functor.ir_transform(body, None, lambda node: node.body, ["tir.AssertStmt"])
+    return tir.stmt_functor.substitute(unchecked, values)
 
 
 def _addressed(body, described):

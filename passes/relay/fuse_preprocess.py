@@ -1,6 +1,5 @@
 """``main`` takes the camera's uint8 frame; colour, resize, padding and normalization become one kernel in front."""
 
-import dataclasses
 from typing import Optional
 
 import tvm
@@ -9,11 +8,10 @@ from tvm import relay, tir
 from tvm_zerocopy.errors import ModelError, SpecError, UnsupportedError
 from tvm_zerocopy.specs import Frame, Preprocess
 
-from ..preprocess_kernel import frame_tensors, preprocess_kernel
-from .frame_descriptor import descriptor_length, take_descriptors
-from .tir_operator import call_kernel, without_blocks
-
-BY_ADDRESS = "tz.by_address"  # attribute of kernels whose frame comes by descriptors: how many
+from ..preprocess_kernel import frame_tensors
+from .frame_descriptor import descriptor_length
+from .preprocess_schedules import scheduled_kernel
+from .tir_operator import call_kernel, for_gpu
 
 
 @tvm.transform.module_pass(opt_level=0, name="FusePreprocess")
@@ -22,7 +20,8 @@ class FusePreprocess:
 
     The twin of ``tvm_zerocopy.passes.fuse_preprocess.FusePreprocess``: the same parameters, attributes and errors, and
     the same kernel. Relay's programs take dense tensors of fixed sizes; a frame of any size or with padded rows comes
-    by its address: see ``frame_descriptor``.
+    by its address: see ``frame_descriptor``. The kernel fits the current target (``with target:``; the CPU if there is
+    none).
 
     Parameters
     ----------
@@ -77,7 +76,9 @@ class FusePreprocess:
         else:
             shapes = [[int(side) for side in shape] for shape in tensors.shapes]
             inputs = [relay.var(name, shape=shape, dtype="uint8") for name, shape in zip(tensors.names, shapes)]
-        kernel = scheduled_kernel(self.frame, self.preprocess, *size, image.checked_type.dtype, self.by_address)
+        kernel = scheduled_kernel(
+            self.frame, self.preprocess, *size, image.checked_type.dtype, self.by_address, for_gpu()
+        )
         made = call_kernel("tz.preprocess", kernel, inputs)
         params = [*main.params[:position], *inputs, *main.params[position + 1 :]]
         body = relay.bind(main.body, {image: made})
@@ -100,23 +101,6 @@ class FusePreprocess:
         if shape[0] != self.frame.batch:
             raise SpecError(f"frame batch is {self.frame.batch}, but the model's input has {shape[0]}: {tuple(shape)}")
         return shape[layout.index("H")], shape[layout.index("W")]
-
-
-def scheduled_kernel(
-    frame: Frame, preprocess: Preprocess, height: int, width: int, dtype: str, by_address: bool = False
-) -> tir.PrimFunc:
-    """The preprocess kernel, scheduled for the CPU: rows in parallel, a tile's arithmetic as vectors."""
-    if not by_address:
-        frame = dataclasses.replace(frame, pitch=None)
-    schedule = tir.Schedule(preprocess_kernel(frame, preprocess, height, width, dtype))
-    batch, row, _, pixel = schedule.get_loops(schedule.get_block("pixel"))
-    schedule.parallel(schedule.fuse(batch, row))
-    schedule.vectorize(pixel)
-    kernel = schedule.mod["main"]
-    if not by_address:
-        return kernel
-    tensors = len(frame_tensors(frame).shapes)
-    return take_descriptors(without_blocks(kernel), tensors).with_attr(BY_ADDRESS, tensors)
 
 
 def _image_position(main: relay.Function) -> int:

@@ -42,6 +42,17 @@ def kernel_of(expr: relay.Expr) -> Optional[tir.PrimFunc]:
     return _registered.get(expr.op.name) if isinstance(expr, relay.Call) and hasattr(expr.op, "name") else None
 
 
+def for_gpu() -> bool:
+    """Whether kernels made now are to run on a GPU: whether the current target (``with target:``) is one."""
+    target = tvm.target.Target.current(allow_none=True)
+    return target is not None and "gpu" in target.keys
+
+
+def uses_gpu_threads(kernel: tir.PrimFunc) -> bool:
+    """Whether a kernel's loops are bound to a GPU's blocks and threads."""
+    return _any(kernel, _is_thread)
+
+
 def _register(operator, kernel, results):
     sources = [kernel.buffer_map[param] for param in kernel.params[: len(kernel.params) - len(results)]]
     types = [relay.TensorType(buffer.shape, buffer.dtype) for buffer in results]
@@ -79,9 +90,13 @@ def _register(operator, kernel, results):
 
 @tvm.target.generic_func
 def _as_it_is(_attrs, outputs, target):
-    if "gpu" in target.keys:
+    name = outputs[0].op.name
+    threads, gpu = uses_gpu_threads(_registered[name]), "gpu" in target.keys
+    if threads != gpu:
+        made_for, built_for = ("a GPU", "the CPU") if threads else ("the CPU", "a GPU")
         raise UnsupportedError(
-            f"the kernel {outputs[0].op.name} is scheduled for the CPU; build the Relay module for an llvm target"
+            f"the kernel {name} was made for {made_for} and is built for {built_for}; run the passes that make kernels "
+            "under the target of relay.build: with tvm.target.Target(...): mod = FusePreprocess(...)(mod)"
         )
     return te.create_schedule([output.op for output in outputs])
 
@@ -107,20 +122,29 @@ def _dense_body(kernel, shapes):
 
 
 def _has_blocks(kernel: tir.PrimFunc) -> bool:
+    return _any(kernel, lambda node: isinstance(node, tir.BlockRealize))
+
+
+def _is_thread(node) -> bool:
+    if isinstance(node, tir.For):
+        return node.kind == tir.ForKind.THREAD_BINDING
+    return isinstance(node, tir.AttrStmt) and node.attr_key == "thread_extent"
+
+
+def _any(kernel: tir.PrimFunc, predicate) -> bool:
     found = []
-    tir.stmt_functor.post_order_visit(
-        kernel.body, lambda n: found.append(n) if isinstance(n, tir.BlockRealize) else None
-    )
+    tir.stmt_functor.post_order_visit(kernel.body, lambda node: found.append(node) if predicate(node) else None)
     return bool(found)
 
 
 def without_blocks(kernel: tir.PrimFunc) -> tir.PrimFunc:
-    """The kernel as TE schedules know bodies: loops, allocations and stores."""
+    """The kernel as TE schedules know bodies: loops, allocations and stores; a GPU's threads as attributes."""
     passes = [
         tir.transform.LowerInitBlock(),
         tir.transform.PlanAndUpdateBufferAllocationLocation(),
         tir.transform.ConvertBlocksToOpaque(),
         tir.transform.CompactBufferAllocation(),
+        tir.transform.UnifyThreadBinding(),
         tir.transform.LowerOpaqueBlock(),
     ]
     return tvm.transform.Sequential(passes)(tvm.IRModule({"main": kernel}))["main"]

@@ -4,7 +4,25 @@ import importlib.util
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "passes"))
+import pytest
+
+for shared in ("passes", "tvm_zerocopy/buffers"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / shared))
 
 if importlib.util.find_spec("tvm.relay") is None:
     collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """A CUDA device whose programs run on the CPU, Xavier as its bindings describe it; returns these bindings."""
+    import cuda_on_cpu
+    from fake_bindings import FakeBindings
+
+    from tvm_zerocopy.buffers import cuda
+
+    bindings = FakeBindings(concurrent=0)
+    runtime = cuda.CudaRuntime(bindings)
+    monkeypatch.setattr(cuda, "runtime", lambda: runtime)
+    with cuda_on_cpu.installed():
+        yield bindings

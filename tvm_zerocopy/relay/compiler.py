@@ -23,6 +23,7 @@ from .engine import GraphEngine
 from .pipeline import pipeline
 
 PRECISIONS = ("float32",)
+KINDS = {"llvm": "cpu", "cuda": "cuda"}  # of targets, and the devices that their programs run on
 
 
 def compile(
@@ -54,13 +55,13 @@ def compile(
     Raises
     ------
     UnsupportedError
-        For a GPU target: preprocessing and NMS have no GPU schedule on this road.
+        For a target other than a CPU or a CUDA GPU.
     """
     frame = checked(frame, preprocess, postprocess)
     use_available_cpus()  # before TVM runs anything: it reads the number once
     target = resolve_target(target)
-    if target.kind.name != "llvm":
-        raise UnsupportedError(f"target {target.kind.name} has no schedules here; use llvm")
+    if target.kind.name not in KINDS:
+        raise UnsupportedError(f"target {target.kind.name} has no schedules here; use llvm or cuda")
     if precision not in PRECISIONS:
         raise UnsupportedError(f"precision {precision!r} is not supported; target {target.kind.name} has: {PRECISIONS}")
     progress = progress or (lambda step, done, total: None)
@@ -70,7 +71,7 @@ def compile(
     preprocess = preprocess or default_preprocess(head, imported.layout)
     names = class_names(names, imported, head, postprocess)
     tuned = published_for(target) if tuning_log is None else from_folder(tuning_log, target)
-    passes = pipeline(frame, preprocess, postprocess)
+    passes = pipeline(frame, preprocess, postprocess, target)
     module = imported.module
     writer = None
     if dump is not None:
@@ -79,7 +80,8 @@ def compile(
         writer = ModuleWriter(dump, module)
     for done, step in enumerate(passes, start=1):
         progress(step.info.name, done, len(passes) + 2)
-        module = step(module)
+        with target:
+            module = step(module)
         if writer is not None:
             writer.after(step.info.name, module)
     progress("build", len(passes) + 1, len(passes) + 2)
@@ -105,7 +107,7 @@ def compile(
             "names": names,
             "output_names": list(imported.output_names),
             "target": json.dumps(target_fields(target)),
-            "device": "cpu",
+            "device": KINDS[target.kind.name],
             "precision": precision,
             "copy_report": report.to_dict(),
             "tuning": {**tuned.to_dict(), "line": tuned.line()},

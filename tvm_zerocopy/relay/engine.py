@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import tvm
 from tvm.contrib import graph_executor
 
-from ..buffers import ExternalBuffer
-from ..engine import Engine
+from ..buffers import ExternalBuffer, cuda
+from ..cuda_toolchain import check_runs
+from ..engine import Engine, HeldRun
 from ..errors import BufferError, UnsupportedError
 from ..passes.relay.frame_descriptor import describe, descriptor_length
 
 ALIGNMENT = 64  # tvm::runtime::kAllocAlignment of TVM 0.16 to 0.19, below which the executor refuses external memory
+CPU = 1  # DLDeviceType
 
 
 class GraphEngine(Engine):
     """A compiled detector in a TVM build with Relay; everything an `Engine` is, but for the times of single kernels.
 
     Frames come by their address, with any row pitch and alignment. Outputs that are bound must lie on 64-byte
-    boundaries (the executor's condition). Each binding has an executor of its own; all read the same weights.
+    boundaries (the executor's condition). Each binding has an executor of its own; all read the same weights. On CUDA
+    a run is over when it returns.
     """
 
     def trace_kernels(self, frame):
@@ -38,28 +43,33 @@ class GraphEngine(Engine):
     def _allocate_workspace(self):
         """An executor: the graph's memory plan, on this engine's weights."""
         if self.runs_on_cuda:
-            raise UnsupportedError("a Relay program runs on the CPU here; preprocessing and NMS have no GPU schedule")
-        executor = graph_executor.create(self.program["graph"], self.module, tvm.cpu())
+            check_runs(json.loads(self.target)["arch"], "cubin", cuda.runtime().arch())
+        device = tvm.cuda() if self.runs_on_cuda else tvm.cpu()
+        executor = graph_executor.create(self.program["graph"], self.module, device)
+        weights = self._weights_in_place()
         for field in self.program["weights"]:
-            view = self.weights.view(field["shape"], field["dtype"], offset=field["offset"])
+            view = weights.view(field["shape"], field["dtype"], offset=field["offset"])
             executor.set_input_zero_copy(field["name"], tensor_of(view))
-        return Workspace(executor, [t["name"] for t in self.program["inputs"]], self.program["inputs"])
+        return Workspace(executor, device, self.program["inputs"])
 
 
 class Workspace:
-    """An executor with the descriptors of its frame."""
+    """An executor with the descriptors of its frame, which on CUDA host and kernels read."""
 
-    def __init__(self, executor, names, inputs):
-        self.executor = executor
-        self.descriptors = [ExternalBuffer.allocate((descriptor_length(len(t["shape"])),), "int64") for t in inputs]
-        for name, descriptor in zip(names, self.descriptors):
-            executor.set_input_zero_copy(name, tensor_of(descriptor))
+    def __init__(self, executor, device, inputs):
+        self.executor, self.device = executor, device
+        kind = "host" if device.device_type == CPU else "mapped"
+        lengths = [descriptor_length(len(tensor["shape"])) for tensor in inputs]
+        self.descriptors = [ExternalBuffer.allocate((n,), "int64", kind=kind) for n in lengths]
+        for tensor, descriptor in zip(inputs, self.descriptors):
+            executor.set_input_zero_copy(tensor["name"], tensor_of(descriptor))
 
 
-class GraphRun:
+class GraphRun(HeldRun):
     """One call of the program on fixed memory, so that calling it again makes nothing new."""
 
     def __init__(self, inputs, outputs, workspace: Workspace):
+        super().__init__(inputs, outputs)
         for index, buffer in enumerate(outputs):
             if buffer.address % ALIGNMENT:
                 raise BufferError(
@@ -73,21 +83,21 @@ class GraphRun:
         for index, tensor in enumerate(self._outputs):
             workspace.executor.set_output_zero_copy(index, tensor)
         self._run = workspace.executor.module["run"]
-        self._checked = (*inputs, *outputs)
-        self._holds = tuple(buffer.for_device() for buffer in self._checked)
+        self._wait = None if workspace.device.device_type == CPU else workspace.device.sync
 
-    def __call__(self) -> None:
-        taken = 0
-        try:
-            for buffer, hold in zip(self._checked, self._holds):
-                buffer.check()
-                hold.__enter__()
-                taken += 1
-            self._run()
-        finally:
-            while taken:
-                taken -= 1
-                self._holds[taken].__exit__(None, None, None)
+    def submit(self, stream) -> None:
+        """Not in a Relay build.
+
+        Raises
+        ------
+        UnsupportedError
+        """
+        raise UnsupportedError("TVM's GraphExecutor waits for its own stream; call run(), in a thread if needed")
+
+    def _call(self) -> None:
+        self._run()
+        if self._wait is not None:
+            self._wait()
 
 
 def tensor_of(buffer: ExternalBuffer):

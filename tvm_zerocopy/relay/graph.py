@@ -85,7 +85,7 @@ def program_of(graph_json: str, frame: Frame, weights: dict) -> tuple[dict[str, 
     for name, value in weights.items():
         fields.append({"name": name, "offset": offset, "shape": list(value.shape), "dtype": str(value.dtype)})
         offset += -(-value.nbytes // ALIGNMENT) * ALIGNMENT
-    packed = np.zeros(offset, np.uint8)
+    packed = np.zeros(max(offset, ALIGNMENT), np.uint8)  # a network may have no weights
     for field, value in zip(fields, weights.values()):
         packed[field["offset"] : field["offset"] + value.nbytes] = np.ascontiguousarray(value).view(np.uint8).ravel()
     graph = Graph(graph_json)

@@ -8,14 +8,19 @@ from ..passes.relay import FoldNormalization, FuseDetectionHead, FusePreprocess,
 from ..specs import Frame, Nms, Preprocess
 
 
-def pipeline(frame: Frame, preprocess: Preprocess, postprocess: Optional[Nms]) -> List[tvm.transform.Pass]:
+def pipeline(
+    frame: Frame, preprocess: Preprocess, postprocess: Optional[Nms], target: tvm.target.Target
+) -> List[tvm.transform.Pass]:
     """The passes from an imported network to what ``relay.build`` compiles.
+
+    Run them under ``with target:``.
 
     Parameters
     ----------
     frame, preprocess : Frame, Preprocess
     postprocess : Nms or None
         None: ``main`` gives the network's raw outputs.
+    target : tvm.target.Target
 
     Frames come by their address: see ``passes.relay.frame_descriptor``.
     """
@@ -24,6 +29,6 @@ def pipeline(frame: Frame, preprocess: Preprocess, postprocess: Optional[Nms]) -
         FusePreprocess(frame, preprocess, by_address=True),
         FoldNormalization(),
         *([FuseDetectionHead(postprocess)] if postprocess is not None else []),
-        # What relay.build would make scalar calls of libm.
-        VectorizeMath(),
+        # What relay.build would make scalar calls of libm on the CPU.
+        *([VectorizeMath()] if target.kind.name == "llvm" else []),
     ]

@@ -17,7 +17,7 @@ XAVIER = "nvidia/jetson-agx-xavier"
 
 
 def _fake_bindings():
-    path = Path(__file__).parents[1] / "buffers" / "conftest.py"
+    path = Path(__file__).parents[1] / "buffers" / "fake_bindings.py"
     spec = importlib.util.spec_from_file_location("fake_bindings", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
