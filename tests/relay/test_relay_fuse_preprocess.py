@@ -155,12 +155,6 @@ def test_padded_rows_of_a_known_pitch():
     np.testing.assert_array_equal(found, reference(buffer.numpy(), frame, preprocess, INPUT))
 
 
-def test_gpu_targets_are_refused():
-    mod = FusePreprocess(Frame("bgr8", 8, 8), Preprocess())(image_model((1, 3, *INPUT)))
-    with pytest.raises(UnsupportedError, match="scheduled for the CPU"):
-        relay.build(mod, tvm.target.Target("cuda -arch=sm_72", host="llvm -mtriple=x86_64-linux-gnu"))
-
-
 def test_only_once():
     once = FusePreprocess(Frame("bgr8", 8, 8), Preprocess())(image_model((1, 3, *INPUT)))
     with pytest.raises(ModelError, match="only once"):

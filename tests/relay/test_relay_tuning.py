@@ -61,7 +61,7 @@ def target():
 
 @pytest.fixture(scope="module")
 def module(model):
-    return tasks.model_module(str(model))
+    return tasks.model_module(str(model), resolve_target("llvm"))
 
 
 @pytest.fixture(scope="module", params=TUNERS)
@@ -303,7 +303,7 @@ class TestXavier:
 
     @pytest.fixture(scope="class")
     def module(self, model):
-        return tasks.model_module(str(model), kind="cuda")
+        return tasks.model_module(str(model), resolve_target("nvidia/jetson-agx-xavier", code=False))
 
     @pytest.fixture(scope="class")
     def xavier(self):

@@ -41,7 +41,7 @@ class Run:
         self._tuner = tuner_of(options.tuner)
         self.target = resolve_target(options.target, code=False)
         with without_downloads():
-            module = tasks.model_module(options.model, options.shapes, self.target.kind.name)
+            module = tasks.model_module(options.model, self.target, options.shapes)
             self.tasks = self._tuner.extract(module, self.target)
 
     def line(self) -> str:
@@ -95,7 +95,7 @@ def check(path, options, on_record) -> dict:
         raise UnsupportedError(f"a log of {tuner.name} is checked against its model: tune MODEL.onnx --check {path}")
     with without_downloads():
         target = resolve_target(options.target)
-        module = tasks.model_module(options.model, options.shapes, target.kind.name)
+        module = tasks.model_module(options.model, target, options.shapes)
         on_record(0, 1)
         try:
             with tvm.transform.PassContext(opt_level=3), tuner.applied([folder]) as applied:

@@ -10,7 +10,6 @@ import tvm
 from ...errors import ZeroCopyError
 from ...frontend import import_onnx
 from ...passes.relay.fuse_detection_head import recognize_head
-from ...passes.relay.vectorize_math import VectorizeMath
 from ...relay.pipeline import pipeline
 from ...specs import Frame, Nms, Preprocess
 
@@ -42,8 +41,8 @@ class RelayTask:
     points: int = 0
 
 
-def model_module(model, shapes=None, kind: str = "llvm") -> tvm.IRModule:
-    """A model as ``tvm_zerocopy.compile`` gives it to ``relay.build``; for other kinds of target the network alone.
+def model_module(model, target: tvm.target.Target, shapes=None) -> tvm.IRModule:
+    """A model as ``tvm_zerocopy.compile`` gives it to ``relay.build`` for a target.
 
     The frame does not matter: the preprocessing kernel brings its own schedule. A model without a recognizable
     detection head is tuned for its raw outputs.
@@ -54,12 +53,11 @@ def model_module(model, shapes=None, kind: str = "llvm") -> tvm.IRModule:
         As ``tvm_zerocopy.compile`` does.
     """
     imported = import_onnx(model, shapes, 1)
-    if kind != "llvm":  # preprocessing and NMS are scheduled for the CPU
-        return VectorizeMath()(imported.module)
     try:
         head = recognize_head(imported.module)
     except ZeroCopyError:
         head = None
     convention = Preprocess.yolox if head is not None and head.name == "yolox" else Preprocess
-    passes = pipeline(Frame("bgr8", 720, 1280), convention(layout=imported.layout), Nms() if head else None)
-    return tvm.transform.Sequential(passes)(imported.module)
+    passes = pipeline(Frame("bgr8", 720, 1280), convention(layout=imported.layout), Nms() if head else None, target)
+    with target:
+        return tvm.transform.Sequential(passes)(imported.module)
