@@ -13,7 +13,8 @@ WIDTH = 7.0  # inches
 MOST_TIMES = 8  # the fastest engine's time, of what a plot has room for
 
 
-def _figure(width: float, height: float):
+def new_figure(width: float, height: float):
+    """A figure of so many inches and its axes."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -30,7 +31,7 @@ def race_plot(engines: list, width: float = WIDTH):
     What is many times slower than the others runs out of the plot, with its figure on it.
     """
     rows = sorted((row for row in engines if row["status"] == "ran"), key=lambda row: -row["median"])
-    figure, axes = _figure(width, 0.9 + 0.4 * max(len(rows), 1))
+    figure, axes = new_figure(width, 0.9 + 0.4 * max(len(rows), 1))
     limit = max([MOST_TIMES * rows[-1]["median"] * 1e3, *(row["p99"] * 1e3 for row in rows[-2:])]) if rows else 1.0
     end = 0.0
     for place, row in enumerate(rows):
@@ -51,7 +52,7 @@ def race_plot(engines: list, width: float = WIDTH):
 
 def stages_plot(stages: list, width: float = WIDTH):
     """One stacked bar of medians, a stage a segment."""
-    figure, axes = _figure(width, 2.0)
+    figure, axes = new_figure(width, 2.0)
     left = 0.0
     for number, stage in enumerate(stages):
         span = stage["median"] * 1e3
@@ -67,7 +68,7 @@ def stages_plot(stages: list, width: float = WIDTH):
 
 def layers_plot(layers: list, peak: float, width: float = WIDTH):
     """GFLOP/s of each kernel with arithmetic, as wide as its share of the time; the machine's peak as a line."""
-    figure, axes = _figure(width, 2.8)
+    figure, axes = new_figure(width, 2.8)
     left = 0.0
     for row in layers:
         span = row["share"] * 100

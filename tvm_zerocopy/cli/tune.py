@@ -1,6 +1,7 @@
 """``tvm-zerocopy tune``: search the schedules' choices on the target, and keep, publish, check or merge the logs."""
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def add_arguments(parser) -> None:
         help="for a GPU: on this machine's, on this machine's though it is another architecture, or by a static model "
         "(default: local if the GPU here is the target's, else predicted)",
     )
+    parser.add_argument(
+        "--finalists",
+        type=_count,
+        default=4,
+        metavar="N",
+        help="candidates of each kernel that are compared with its default inside the network, for a CPU here "
+        "(default 4; 0: the fastest alone wins)",
+    )
     parser.add_argument("--publish", metavar="DIR", help="write the best records and a manifest there at the end")
     other = parser.add_argument_group("instead of tuning").add_mutually_exclusive_group()
     other.add_argument("--list", action="store_true", help="the published logs")
@@ -76,6 +85,12 @@ def run(args) -> int:
     return _tune(args)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
 def _address(text: str):
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -99,16 +114,20 @@ def _options(args):
         seed=args.seed,
         rpc=(*args.rpc, args.key) if args.rpc else None,
         measure=args.measure,
+        finalists=args.finalists,
     )
 
 
 def _tune(args) -> int:
+    from ..threads import VARIABLE as THREADS
     from ..threads import use_available_cpus
     from ..tuning import host, manifest, view
     from ..tuning.run import road
 
     if not Path(args.model).exists():
         raise SpecError(f"{args.model} does not exist; give an ONNX file")
+    if args.threads:
+        os.environ[THREADS] = str(args.threads)
     use_available_cpus()  # before TVM runs anything: it reads the number once
     options = _options(args)
     run = road().Run(options)
@@ -121,6 +140,10 @@ def _tune(args) -> int:
         common.warn(f"set aside from an earlier run: {problem}")
     console.print(view.task_table(state, len(state.tasks)))
     console.print(view.summary(state), highlight=False)
+    with common.Steps("confirming") as steps:
+        confirmation = run.confirm(steps.advance)
+    if confirmation is not None:
+        console.print(confirmation.line(), soft_wrap=True, highlight=False)
     console.print(f"log      {options.folder}", soft_wrap=True, highlight=False)
     if args.publish:
         facts = manifest.describe(
@@ -133,11 +156,13 @@ def _tune(args) -> int:
             threads=options.threads,
             command="tvm-zerocopy tune " + shlex.join(_public_arguments(args)),
             tuner=args.tuner,
+            confirmation=confirmation,
         )
         count = run.publish(args.publish, facts)
         console.print(f"published {count} records in {args.publish}", soft_wrap=True, highlight=False)
     with common.json_lines(args.json) as write:
-        write({**_report(state, options.folder), "measured": run.measured, "device": run.device})
+        report = {**_report(state, options.folder), "measured": run.measured, "device": run.device}
+        write({**report, "in_network": confirmation.to_dict() if confirmation is not None else None})
     return 0 if all(item.best < float("inf") for item in state.tasks) else 1
 
 
@@ -146,6 +171,7 @@ def _public_arguments(args) -> list:
     given = [Path(args.model).name, "--target", args.target, "--space", args.space, "--seed", str(args.seed)]
     given += ["--tuner", args.tuner] if args.tuner != "metaschedule" else []
     given += ["--measure", args.measure] if args.measure else []
+    given += ["--finalists", str(args.finalists)] if args.finalists != 4 else []
     return given + (["--trials", str(args.trials)] if args.trials else [])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import tuning_logs
 from ..errors import ArtifactError, ZeroCopyError
+from ..ir_build import intermediate_representation
 from . import manifest
 
 REJECTED = "rejected_lines.txt"  # beside a log: lines of it that could not be read
@@ -23,20 +24,33 @@ def name_of(folder: Path) -> str:
 
 
 def suitable(target, tuner: str) -> tuple[list[Path], list[str]]:
-    """The logs of one tuner that are valid on a target, those tuned on the same CPU or GPU first; and problems."""
-    have = set(manifest.features(target))
-    found, problems = [], []
+    """The logs of one tuner that are valid on a target, those tuned on the same CPU or GPU first; and problems.
+
+    A CPU's log decides how many tasks a kernel has for the cores: it is left out where the target has more of them.
+    """
+    have, cores, here = set(manifest.features(target)), _cores(target.attrs), intermediate_representation()
+    found, problems, fewer_cores = [], [], []
     for folder in folders():
         try:
             facts = manifest.read(folder)
         except ZeroCopyError as error:
             problems.append(f"{name_of(folder)}: {error}")
             continue
-        right_tuner = facts.get("tuner", manifest.METASCHEDULE) == tuner
+        right_tuner = facts.get("tuner", manifest.METASCHEDULE) == tuner and facts.get("ir", here) == here
         if right_tuner and facts["target"]["kind"] == target.kind.name and set(facts["features"]) <= have:
+            if 0 < _cores(facts["target"]) < cores:
+                fewer_cores.append(name_of(folder))
+                continue
             same = facts["target"].get("mcpu") == target.attrs.get("mcpu")
             found.append((not same, -len(facts["features"]), name_of(folder), folder))
+    if fewer_cores:
+        problems.append(f"{', '.join(fewer_cores)}: tuned on fewer cores than the target's {cores}")
     return [folder for *_, folder in sorted(found)], problems
+
+
+def _cores(attrs) -> int:
+    """Of a target's attributes; 0 where they do not tell."""
+    return int(attrs.get("num-cores") or 0)
 
 
 def mismatch(folder: Path, target) -> list[str]:

@@ -12,6 +12,7 @@ import tvm
 from tvm.target import Target, codegen
 
 from ..errors import ArtifactError
+from ..ir_build import intermediate_representation
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -20,8 +21,8 @@ METASCHEDULE = "metaschedule"  # the tuner of manifests that name none
 # architecture, or predicted by a static model.
 MEASURED = ("local", "rpc", "other_arch", "predicted")
 PACKAGES = ("tvm-zerocopy", "apache-tvm", "apache-tvm-ffi", "hhb-tvm", "xgboost-cpu", "xgboost")
-# CPU features that decide which vector code a kernel becomes; a log is valid where these are present.
-DECISIVE_FEATURES = ("avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16", "neon", "bf16")
+# CPU features that decide which vector code a float32 kernel becomes; a log is valid where these are present.
+DECISIVE_FEATURES = ("avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "neon")
 
 
 def features(target: Target) -> list[str]:
@@ -43,6 +44,7 @@ def describe(
     threads: int,
     command: str,
     tuner: str = METASCHEDULE,
+    confirmation=None,
 ):
     """The manifest of a log as a dictionary.
 
@@ -55,14 +57,22 @@ def describe(
     measured : one of ``MEASURED``
     tuner : str
         Whose records the log holds.
+    confirmation : confirm.Confirmation or None
+        How the records compare with the schedules' defaults inside the network.
     """
     rows = []
+    confirmed = {item.task.hash: item for item in confirmation.kernels} if confirmation is not None else {}
     for task in tasks:
         if task.hash in best:
             seconds = best[task.hash]
             rate = round(task.flop / seconds / 1e9, 1)
             row = {"hash": task.hash, "name": task.name, "runs": task.weight, "flop": task.flop}
-            rows.append({**row, "best_ms": round(seconds * 1e3, 5), "gflops": rate})
+            row.update(best_ms=round(seconds * 1e3, 5), gflops=rate)
+            if task.hash in confirmed:
+                item = confirmed[task.hash]
+                row["default_ms"] = round(item.default_seconds * 1e3, 5)
+                row["ratio"] = item.ratio.to_list() if item.ratio is not None else None
+            rows.append(row)
     total = float(np.sum([row["best_ms"] * row["runs"] for row in rows]))
     versions = [(name, _version(name)) for name in PACKAGES]
     flop = float(np.sum([row["flop"] * row["runs"] for row in rows]))
@@ -70,11 +80,13 @@ def describe(
         "format": FORMAT,
         "model": model,
         "tuner": tuner,
+        "ir": intermediate_representation(),
         "target": target_fields(target),
         "features": features(target),
         "device": device,
         "threads": threads,
         "measured": measured,
+        **({"in_network": confirmation.to_dict()} if confirmation is not None else {}),
         "versions": {"tvm": tvm.__version__, **{name: version for name, version in versions if version}},
         "date": datetime.date.today().isoformat(),
         "command": command,

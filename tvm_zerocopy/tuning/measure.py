@@ -25,10 +25,10 @@ RUN_TIMEOUT = 30.0
 DEVICE_WAIT = 300.0  # for a device that others use
 # A worker is replaced after so many candidates: LLVM keeps some memory of every module it compiled.
 USES_PER_WORKER = 256
-# In a network a kernel finds its input in cache and its weights not: all arguments but the first are flushed before
-# each of the runs, whose median counts.
 # On a GPU events are timed; several runs in a row keep its clock up.
 GPU_EVALUATOR = ms.runner.EvaluatorConfig(number=10, repeat=5, min_repeat_ms=20, enable_cpu_cache_flush=False)
+# In a network a kernel finds its input in cache and its weights not: all arguments but the first are flushed before
+# each of the runs, whose median counts. How far that agrees with times in networks: benchmarks/tuning_agreement.py.
 EVALUATOR = ms.runner.EvaluatorConfig(number=1, repeat=15, min_repeat_ms=0, enable_cpu_cache_flush=True)
 
 

@@ -15,6 +15,7 @@ from . import catalog, log, manifest
 from .tasks import as_workload
 
 KEEP = 1  # records of each workload in a published log
+CONFIRMED = "confirmed"  # in a run's folder: the log of what was compared inside the network
 
 
 @dataclass
@@ -28,8 +29,8 @@ class Schedules:
         The logs they come from.
     problems : list of str
         What was left out of them, and why.
-    hits : set of workload hash
-        Kernels that found their record.
+    hits : dict of workload hash to str
+        Kernels that found their record, and the log it is in.
     misses : list of str
         Names of the kernels that have a choice of schedules and found no record.
     """
@@ -37,8 +38,10 @@ class Schedules:
     bodies: dict = field(default_factory=dict)
     sources: list = field(default_factory=list)
     problems: list = field(default_factory=list)
-    hits: set = field(default_factory=set)
+    hits: dict = field(default_factory=dict)
     misses: list = field(default_factory=list)
+    named: bool = False  # by the user, who then wants to know what it was good for
+    source_of: dict = field(default_factory=dict)
 
     def schedule(self, func):
         """The measured schedule of a kernel, or None."""
@@ -54,7 +57,7 @@ class Schedules:
         except Exception as error:
             self.problems.append(f"workload {key}: its record does not apply ({str(error).strip().splitlines()[-1]})")
             return None
-        self.hits.add(key)
+        self.hits[key] = self.source_of[key]
         return sch
 
     def add(self, folder, name: str) -> None:
@@ -63,7 +66,8 @@ class Schedules:
         self.problems += [f"{name}: {problem}" for problem in problems]
         self.sources.append(name)
         for key, (_, body) in found.items():
-            self.bodies.setdefault(key, body)
+            if self.bodies.setdefault(key, body) is body:
+                self.source_of[key] = name
 
     def missed(self, name: str) -> None:
         """A kernel that could have been tuned has no record here."""
@@ -71,17 +75,23 @@ class Schedules:
 
     def line(self) -> str:
         """One line for people: what was used and what was not."""
-        if not self.sources:
-            return "no published tuning log suits this target; the schedules' defaults are used"
-        total = len(self.hits) + len(self.misses)
-        text = f"tuning log {', '.join(self.sources)}: {len(self.hits)} of {total} tunable kernels"
-        if self.misses:
-            text += "; defaults for " + ", ".join(self.misses)
+        if not self.hits and not self.named:
+            whom = "knows a kernel of this model" if self.sources else "suits this target"
+            text = f"no published tuning log {whom}; the schedules' defaults are used"
+        else:
+            total = len(self.hits) + len(self.misses)
+            text = f"tuning log {', '.join(self.used())}: {len(self.hits)} of {total} tunable kernels"
+            if self.misses:
+                text += "; defaults for " + ", ".join(self.misses)
         return text + "".join(f"; left out: {problem}" for problem in self.problems)
+
+    def used(self) -> list:
+        """The logs that gave a schedule; the user's own in any case."""
+        return self.sources if self.named else [name for name in self.sources if name in self.hits.values()]
 
     def to_dict(self) -> dict:
         """For reports and artifacts."""
-        return {"sources": self.sources, "hits": len(self.hits), "misses": self.misses, "problems": self.problems}
+        return {"sources": self.used(), "hits": len(self.hits), "misses": self.misses, "problems": self.problems}
 
 
 def published_for(target) -> Schedules:
@@ -102,8 +112,10 @@ def from_folder(path, target) -> Schedules:
         If there is no log.
     """
     folder = log_folder(path)
-    schedules = Schedules(problems=catalog.mismatch(folder, target))
-    schedules.add(folder, folder.name)
+    if (folder / CONFIRMED / log.RECORDS).exists():
+        folder = folder / CONFIRMED
+    schedules = Schedules(problems=catalog.mismatch(folder, target), named=True)
+    schedules.add(folder, Path(path).name)
     return schedules
 
 

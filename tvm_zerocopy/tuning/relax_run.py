@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..targets import available_cores, resolve_target
 from . import check as checking
 from . import log, means, published, session
-from .model import model_tasks
+from .confirm import confirm
+from .model import Unscheduled
 from .run import Options
 
 
@@ -35,8 +36,10 @@ class Run:
             intrinsics=options.space == "generic" or self.target.kind.name == "cuda",
         )
         self.measured, self.device = self._means.measured, self._means.device
-        tasks, self._rules = model_tasks(options.model, self.target, options.shapes)
-        self.tasks = session.tunable(tasks, self._rules, self.target, options.space)
+        self._unscheduled = Unscheduled(options.model, self.target, options.shapes)
+        self._rules = self._unscheduled.rules
+        self.tasks = session.tunable(self._unscheduled.tasks(), self._rules, self.target, options.space)
+        self._log = options.folder  # what is published: its fastest records, or those that were confirmed
 
     def tune(self, peak, on_round):
         """See `session.tune`."""
@@ -47,17 +50,35 @@ class Run:
         how = self._means
         return session.tune(plan, how.builder, how.runner, peak, on_round, how.require)
 
+    def confirm(self, progress):
+        """Compare the fastest candidates with the defaults inside the network; see `confirm.confirm`.
+
+        Returns
+        -------
+        Confirmation or None
+            None where that cannot be: kernels of a GPU or of another machine, another search space, no finalists.
+        """
+        given = self._options
+        here = self.target.kind.name == "llvm" and self.measured == "local"
+        if not here or given.space != "design" or not given.finalists:
+            return None
+        records = log.read(given.folder).records
+        found = confirm(self._unscheduled, self.tasks, records, self.target, given.finalists, given.seed, progress)
+        self._log = given.folder / published.CONFIRMED
+        log.write(self._log, found.records(self.target))
+        return found
+
     def line(self) -> str:
         """How candidates get their time, in one line for people."""
         return self._means.line()
 
     def best_seconds(self) -> dict:
         """{workload hash: seconds of its fastest record in the log}."""
-        return log.best_seconds(self._options.folder)
+        return log.best_seconds(self._log)
 
     def publish(self, destination, facts: dict) -> int:
         """See `published.publish`."""
-        return published.publish(self._options.folder, destination, facts)
+        return published.publish(self._log, destination, facts)
 
 
 def check(path, options, on_record) -> dict:

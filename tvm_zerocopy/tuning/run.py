@@ -36,6 +36,8 @@ class Options:
         Host, port and key of a device at a TVM RPC tracker.
     measure : {"local", "other_arch", "predicted"} or None
         How candidates for a GPU get their time; see ``means.means_for``.
+    finalists : int
+        Candidates of each kernel that are compared with its default inside the network; 0: none.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Options:
     seed: int
     rpc: tuple | None
     measure: str | None = None
+    finalists: int = 0
 
 
 def road():

@@ -80,7 +80,6 @@ class RankedEnumeration(PySearchStrategy):
         self.trials_left = max_trials
         self.per_round = num_trials_per_iter
         self.cost_model = cost_model
-        self.measured_any = False
         mod = self.context.mod
         args_info = ArgInfo.from_entry_func(mod, remove_preproc=True)
         known = self._known(database, mod)
@@ -89,7 +88,6 @@ class RankedEnumeration(PySearchStrategy):
             for schedule in enumerate_points(mod, space):
                 if str(schedule.trace) not in known:
                     self.points.append(MeasureCandidate(schedule, args_info))
-        self.measured_any = bool(known)
         np.random.default_rng(self.seed).shuffle(self.points)
 
     def _known(self, database, mod) -> set:
@@ -105,7 +103,7 @@ class RankedEnumeration(PySearchStrategy):
         size = min(self.per_round, self.trials_left, len(self.points))
         if size <= 0:
             return None
-        if self.cost_model is not None and self.measured_any and size < len(self.points):
+        if self.cost_model is not None and size < len(self.points):
             scores = self.cost_model.predict(self.context, self.points)
             ranked = [self.points[i] for i in np.argsort(-scores, kind="stable")]
             explored = int(size * EXPLORE)
@@ -121,7 +119,7 @@ class RankedEnumeration(PySearchStrategy):
         return batch
 
     def notify_runner_results(self, measure_candidates, results) -> None:
-        self.measured_any = True
+        pass  # the run teaches the cost model, which all tasks share
 
     def clone(self):
         return RankedEnumeration(self.seed)

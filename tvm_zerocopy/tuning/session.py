@@ -19,7 +19,8 @@ from .search import RankedEnumeration
 from .state import TaskState, TuningState
 from .tasks import Task
 
-ROUND = 16  # candidates of one round: what an interruption can lose
+ROUND = 16  # most candidates of one round: what an interruption can lose
+LEAST_ROUND = 4  # with few trials: every kernel gets its turn before half of them are spent
 
 
 @dataclass
@@ -88,7 +89,7 @@ def tune(
         contexts = [_context(plan, index, task, logger) for index, task in enumerate(plan.tasks)]
     model = ms_search.cost_model(plan.cost_model)
     searches = [ms_search.MetaScheduleSearch(c, database, model, builder, runner, require) for c in contexts]
-    Rounds(searches, state, ROUND).run(on_round)
+    Rounds(searches, state, min(ROUND, max(LEAST_ROUND, state.planned // (2 * len(searches))))).run(on_round)
     return state, problems
 
 

@@ -99,6 +99,27 @@ def test_a_log_for_other_features_is_not_taken(shelf, target):
     assert named.schedule(dense_workload()["main"]) is not None
 
 
+def test_a_log_for_fewer_cores_is_not_taken(shelf, target):
+    written = manifest.read(shelf)
+    more = tvm.target.Target({**target.export(), "num-cores": 2})
+    manifest.write(shelf, {**written, "target": {**written["target"], "num-cores": 1}})
+    found = published.published_for(more)
+    assert found.sources == []
+    assert "this-cpu/dense: tuned on fewer cores than the target's 2" in found.line()
+
+
+def test_a_log_of_relay_is_not_taken(shelf, target):
+    manifest.write(shelf, {**manifest.read(shelf), "ir": "relay"})
+    assert published.published_for(target).sources == []
+
+
+def test_logs_of_other_models_are_not_listed(shelf, target):
+    found = published.published_for(target)
+    found.missed("another")
+    assert found.line() == "no published tuning log knows a kernel of this model; the schedules' defaults are used"
+    assert found.to_dict()["sources"] == []
+
+
 @pytest.mark.parametrize("damage", ["", "{", '{"format": 99}', "[]"])
 def test_a_damaged_manifest_is_named_and_skipped(shelf, target, damage):
     (shelf / manifest.MANIFEST).write_text(damage)
