@@ -5,9 +5,9 @@ from tvm import s_tir, tirx
 
 ATTRIBUTE = "tz.flops"  # of a scheduled kernel, where ApplySchedules could tell
 
-# F(4x4, 3x3) multiplies 36 numbers where direct convolution takes 144 (Lavin and Gray 2016): its figure is the direct
-# convolution's, so that layers compare whichever way they are computed.
-_WINOGRAD_GEMM, _WINOGRAD_SAVES = "winograd_gemm", 4
+# A Winograd kernel's figure is the direct convolution's, so that layers compare whichever way they are computed:
+# multiplications of the direct one, and its own (Lavin and Gray 2016; winograd_strided_ops).
+_SAVED = {"winograd_gemm": (144, 36), "strided_gemm": (12, 9)}
 
 
 def multiply_adds(func: tirx.PrimFunc) -> int:
@@ -30,5 +30,6 @@ def multiply_adds(func: tirx.PrimFunc) -> int:
         points = 1
         for extent in extents:
             points *= int(extent)
-        total += 2 * points * (_WINOGRAD_SAVES if sch.get(block).name_hint.startswith(_WINOGRAD_GEMM) else 1)
+        direct, made = next((_SAVED[name] for name in _SAVED if sch.get(block).name_hint.startswith(name)), (1, 1))
+        total += 2 * points * direct // made
     return total

@@ -17,9 +17,10 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from . import blocked_ops, winograd_ops
+from . import blocked_ops, winograd_ops, winograd_strided_ops
 
 WINOGRAD_CHANNELS, WINOGRAD_PIXELS = 32, 256
+STRIDED_FILTER_BYTES = 4 << 20  # with 14 MiB (YOLOv5's 256 to 512 channels, 20x20 pixels) nothing is won
 UNARY = {
     "relax.nn.relu", "relax.nn.silu", "relax.sigmoid", "relax.tanh", "relax.nn.leakyrelu", "relax.clip",
     "relax.nn.gelu", "relax.nn.gelu_tanh", "relax.negative", "relax.abs", "relax.erf", "relax.nn.softplus", "relax.exp",
@@ -190,18 +191,23 @@ class _Converter(relax.PyExprMutator):
             padded = _pad_axis(_pad_axis(kernel, 0, block), 1, block)
             packed = padded.reshape(-1, block, padded.shape[1] // block, block, *kernel.shape[2:])
             packed = np.ascontiguousarray(packed.transpose(0, 2, 4, 5, 3, 1))
-            if self.winograd and groups == 1 and _suits_winograd(packed, window, static_shape(call)):
-                return self._winograd(call, packed, window[1])
+            if self.winograd and groups == 1:
+                if _suits_winograd(packed, window, static_shape(call)):
+                    make, transform = winograd_ops.conv2d_winograd, winograd_ops.transform_filter
+                    return self._winograd(call, packed, window[1], make, transform)
+                if _suits_strided_winograd(packed, window, static_shape(call)):
+                    make = winograd_strided_ops.conv2d_winograd_strided
+                    return self._winograd(call, packed, window[1], make, winograd_strided_ops.transform_filter)
             operands = self.value(self.blocked(data)), relax.const(packed)
         return self._emit_te(blocked_ops.conv2d_nchwc, *operands, *window, groups, channels=out_channels)
 
-    def _winograd(self, call, packed, padding):
+    def _winograd(self, call, packed, padding, make, transform):
         data = self.value(self.blocked(call.args[0]))
-        kernel = winograd_ops.conv2d_winograd(static_shape(data), packed.shape[0], padding)
+        kernel = make(static_shape(data), packed.shape[0], padding)
         n, channels, out_h, out_w = static_shape(call)
         out_type = relax.TensorType((n, packed.shape[0], out_h, out_w, self.block), "float32")
-        function = self.builder_.add_func(kernel, "conv2d_winograd")
-        weight = relax.const(winograd_ops.transform_filter(packed))
+        function = self.builder_.add_func(kernel, make.__name__)
+        weight = relax.const(transform(packed))
         return self.emit(relax.call_tir(function, [data, weight], out_type), channels)
 
     def _pool2d(self, call):
@@ -330,6 +336,23 @@ def _suits_winograd(packed, window, out_shape):
         and min(in_blocks, out_blocks) * block >= WINOGRAD_CHANNELS
         and out_shape[0] * out_shape[2] * out_shape[3] >= WINOGRAD_PIXELS
         and min(out_shape[2:]) >= 8
+    )
+
+
+def _suits_strided_winograd(packed, window, out_shape):
+    """Long enough products, rows that four outputs at a time do not overshoot by much, and transformed filters, three
+    times the size of plain ones, that are not worth more reading than the multiplications saved."""
+    out_blocks, in_blocks, *kernel, block, _ = packed.shape
+    strides, _, dilation = window
+    width = out_shape[3]
+    return (
+        kernel == [3, 3]
+        and strides == [2, 2]
+        and dilation == [1, 1]
+        and min(in_blocks, out_blocks) * block >= WINOGRAD_CHANNELS
+        and -width % winograd_strided_ops.TILE * 8 <= width
+        and 3 * packed.nbytes <= STRIDED_FILTER_BYTES
+        and out_shape[0] * out_shape[2] * width >= WINOGRAD_PIXELS
     )
 
 

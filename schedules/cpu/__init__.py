@@ -8,11 +8,19 @@ from .fallback import Fallback
 from .machine import Machine, machine_of
 from .preprocess import Preprocess
 from .winograd import WinogradConv2dNCHWc
+from .winograd_strided import WinogradStridedConv2dNCHWc
 
 
 def rules():
     """The rules in the order in which they are tried."""
-    return [Preprocess(), AmxConv2d(), WinogradConv2dNCHWc(), Conv2dNCHWc(), Fallback()]
+    return [
+        Preprocess(),
+        AmxConv2d(),
+        WinogradConv2dNCHWc(),
+        WinogradStridedConv2dNCHWc(),
+        Conv2dNCHWc(),
+        Fallback(),
+    ]
 
 
 __all__ = [
@@ -22,6 +30,7 @@ __all__ = [
     "Machine",
     "Preprocess",
     "WinogradConv2dNCHWc",
+    "WinogradStridedConv2dNCHWc",
     "machine_of",
     "rules",
 ]

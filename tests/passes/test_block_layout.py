@@ -149,10 +149,26 @@ def test_winograd_equals_onnxruntime(height, width, channels, pads, batch):
     assert_same_as_onnxruntime(model)
 
 
-def test_winograd_can_be_switched_off():
+@settings(max_examples=8, **SETTINGS)
+@given(
+    st.integers(35, 50), st.integers(64, 70), st.sampled_from([(32, 32), (33, 48), (64, 40)]),
+    st.lists(st.integers(0, 2), min_size=4, max_size=4), st.sampled_from([1, 2]),
+)  # fmt: skip
+def test_strided_winograd_equals_onnxruntime(height, width, channels, pads, batch):
+    constants = {"w": weights((channels[1], channels[0], 3, 3)), "b": weights((channels[1],), 2)}
+    conv = helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=pads, strides=[2, 2])
     model = graph(
-        [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)],
-        {"x": [1, 32, 16, 16]},
+        [conv, helper.make_node("Relu", ["c"], ["y"])], {"x": [batch, channels[0], height, width]}, ["y"], constants
+    )
+    assert "conv2d_winograd_strided" in calls(blocked(model))
+    assert_same_as_onnxruntime(model)
+
+
+@pytest.mark.parametrize("strides", [[1, 1], [2, 2]])
+def test_winograd_can_be_switched_off(strides):
+    model = graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4, strides=strides)],
+        {"x": [1, 32, 32, 32]},
         ["y"],
         {"w": weights((32, 32, 3, 3))},
     )

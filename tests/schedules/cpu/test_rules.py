@@ -6,7 +6,7 @@ import tvm
 from tvm import s_tir, te
 from tvm.s_tir import meta_schedule as ms
 
-from tvm_zerocopy.passes import blocked_ops, winograd_ops
+from tvm_zerocopy.passes import blocked_ops, winograd_ops, winograd_strided_ops
 from tvm_zerocopy.schedules import cpu
 from tvm_zerocopy.schedules.cpu.machine import Machine
 from tvm_zerocopy.schedules.cpu.register_tile import best_tile
@@ -47,6 +47,11 @@ def winograd(size=20, blocks=2):
     return func.with_attr("global_symbol", "main")
 
 
+def winograd_strided(size=(32, 32), blocks=(2, 2), pads=(1, 1, 1, 1)):
+    func = winograd_strided_ops.conv2d_winograd_strided((1, blocks[0], *size, LANES), blocks[1], pads)
+    return func.with_attr("global_symbol", "main")
+
+
 def softmax_like():
     data = te.placeholder((6, 37), name="data")
     k = te.reduce_axis((0, 37), "k")
@@ -64,6 +69,8 @@ KERNELS = {
     "pool": pool,
     "winograd": winograd,
     "winograd_odd": lambda: winograd(size=14, blocks=1),
+    "winograd_strided": winograd_strided,
+    "winograd_strided_odd": lambda: winograd_strided((19, 37), (1, 3), (0, 2, 1, 0)),
     "reduction": softmax_like,
 }
 
@@ -91,7 +98,7 @@ def test_default_schedule_computes_the_same(name):
     np.testing.assert_allclose(run(schedule(func).mod, values), plain, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["conv3x3", "winograd"])
+@pytest.mark.parametrize("name", ["conv3x3", "winograd", "winograd_strided"])
 def test_every_structure_of_the_space_computes_the_same(name):
     func = KERNELS[name]().with_attr("global_symbol", "main")
     values = arguments(func)
@@ -111,7 +118,7 @@ def test_traces_replay_on_the_bare_kernel(name):
     tvm.ir.assert_structural_equal(replayed.mod, found.mod)
 
 
-@pytest.mark.parametrize("name", ["conv3x3", "winograd"])
+@pytest.mark.parametrize("name", ["conv3x3", "winograd", "winograd_strided"])
 def test_records_survive_a_database_file(name, tmp_path):
     def database():
         return ms.database.JSONDatabase(str(tmp_path / "workloads.json"), str(tmp_path / "records.json"))
