@@ -10,6 +10,7 @@ from .passes import cuda_math
 from .passes.apply_schedules import ApplySchedules
 from .passes.block_layout import BlockLayout
 from .passes.block_layout_bfloat16 import BlockLayoutBfloat16
+from .passes.block_layout_float16 import BlockLayoutFloat16
 from .passes.configure_amx_tiles import ConfigureAmxTiles
 from .passes.float_math import LEGALIZATIONS
 from .passes.fold_normalization import FoldNormalization
@@ -54,7 +55,7 @@ def pipeline(
     check_precision(precision, target)
     if target.kind.name == "llvm":
         return _cpu(frame, preprocess, postprocess, target, measured, precision == "bfloat16")
-    return _cuda(frame, preprocess, postprocess, target, measured)
+    return _cuda(frame, preprocess, postprocess, target, measured, precision == "float16")
 
 
 def _cpu(frame, preprocess, postprocess, target, measured, bfloat16):
@@ -87,7 +88,7 @@ def _cpu(frame, preprocess, postprocess, target, measured, bfloat16):
     ]
 
 
-def _cuda(frame, preprocess, postprocess, target, measured):
+def _cuda(frame, preprocess, postprocess, target, measured, float16):
     return [
         # The network as inference needs it.
         relax.transform.DecomposeOpsForInference(),
@@ -101,7 +102,7 @@ def _cuda(frame, preprocess, postprocess, target, measured):
         relax.transform.DeadCodeElimination(["main"]),
         # Channels in blocks of 16, a tensor core's tile: concatenations stay views, and a run of pixels is one stretch
         # of memory for every width (TensorRT calls this layout kCHW16). NHWC would copy each concatenation.
-        BlockLayout(cuda.CHANNEL_BLOCK, winograd=False),
+        BlockLayoutFloat16() if float16 else BlockLayout(cuda.CHANNEL_BLOCK, winograd=False),
         relax.transform.FoldConstant(),
         relax.transform.LegalizeOps({**cuda_math.LEGALIZATIONS, **VIEW_LEGALIZE_MAP}),
         # Elementwise neighbours move into the kernels that feed them.
@@ -126,7 +127,7 @@ def precisions(target: tvm.target.Target) -> Tuple[str, ...]:
     if target.kind.name == "llvm":
         return ("float32", "bfloat16") if cpu.machine_of(target).amx else ("float32",)
     if target.kind.name == "cuda":
-        return ("float32",)
+        return ("float32", "float16") if cuda.machine_of(target).tensor_cores else ("float32",)
     raise UnsupportedError(f"target {target.kind.name} has no schedules here; use llvm or cuda")
 
 

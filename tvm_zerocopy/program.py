@@ -9,9 +9,11 @@ from tvm import s_tir, tirx
 from tvm.ir import PrimType
 from tvm.target import Target
 from tvm.tirx.build import split_host_device_mods, tir_to_runtime
+from tvm_ffi import structural_walk
 
 from . import cuda_toolchain
 from .device_code import cuda_source
+from .errors import UnsupportedError
 
 KERNEL_PREFIX = "tz."  # of the kernels' symbols, so that profilers and debuggers name them and nothing else is shadowed
 CPU = 1  # DLDeviceType
@@ -71,7 +73,24 @@ def split_module(lowered: tvm.IRModule, target: Target):
         mod = _split_launchers(functions, pipeline, host)
     mod = tvm.IRModule({var: _as_host_function(var, func, host) for var, func in mod.functions.items()})
     host_mod, device_mods = split_host_device_mods(mod)
+    if device_mods:
+        _check_launchers(host_mod, {var.name_hint for var, func in lowered.functions.items() if is_kernel(func)})
     return finalize_host()(host_mod), {device: finalize_device()(kernels) for device, kernels in device_mods.items()}
+
+
+def is_kernel(func) -> bool:
+    """Whether main calls it, for the functions of a module that `LowerMainToPrimFunc` made."""
+    return "global_symbol" not in func.attrs
+
+
+def _check_launchers(host_mod: tvm.IRModule, kernels) -> None:
+    """A loop nest that no thread was bound to would run on the host, on addresses that only the GPU can read."""
+    for var, func in host_mod.functions.items():
+        stores = []
+        structural_walk(func.body, (tirx.BufferStore, stores.append))
+        if var.name_hint in kernels and stores:
+            name = stores[0].buffer.name
+            raise UnsupportedError(f"kernel {var.name_hint} computes {name} outside of the GPU's threads: its schedule is wrong")
 
 
 def _split_launchers(functions, pipeline, host: Target) -> tvm.IRModule:
@@ -80,8 +99,8 @@ def _split_launchers(functions, pipeline, host: Target) -> tvm.IRModule:
     `SplitHostDevice` takes a function of the GPU's target that a host function calls for a device function. So that the
     launchers stay on the host, they go through the pipeline without main, and main with host functions in their place.
     """
-    entries = {var: func for var, func in functions.items() if "global_symbol" in func.attrs}
-    kernels = {var: func for var, func in functions.items() if var not in entries}
+    kernels = {var: func for var, func in functions.items() if is_kernel(func)}
+    entries = {var: func for var, func in functions.items() if var not in kernels}
     stubs = {var: _stub(func).with_attr("target", host) for var, func in kernels.items()}
     with_stubs = pipeline(tvm.IRModule({**entries, **stubs}))
     done = {var: func for var, func in with_stubs.functions.items() if var not in stubs}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .conv2d import Conv2d
+from .conv2d_wmma import Conv2dWmma
 from .fallback import Fallback
 from .machine import machine_of
 from .preprocess import Preprocess
@@ -12,7 +13,7 @@ CHANNEL_BLOCK = 16  # channels that lie together: the side of a tensor core's ti
 
 def rules():
     """The rules in the order in which they are tried."""
-    return [Preprocess(), Conv2d(), Fallback()]
+    return [Preprocess(), Conv2dWmma(), Conv2d(), Fallback()]
 
 
-__all__ = ["CHANNEL_BLOCK", "Conv2d", "Fallback", "Preprocess", "machine_of", "rules"]
+__all__ = ["CHANNEL_BLOCK", "Conv2d", "Conv2dWmma", "Fallback", "Preprocess", "machine_of", "rules"]
