@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..cpu.base import Rule, find_block, inline_epilogue, schedule_of
+from . import wmma
 from .conv2d import is_plain
 from .implicit_gemm import Gemm, as_matrix_product, inline_consumers, inline_producers
 from .machine import machine_of
+from .wmma import SIDE
 
-SIDE = 16  # of a tensor core's tile
 WARP = 32  # threads
 VECTOR = 8  # float16 of one load
 PADDING = 8  # float16 between rows in shared memory, so that rows do not start in the same bank
@@ -42,9 +43,10 @@ class Tile:
         return self.row_warps * self.column_warps
 
 
-# From large (few loads an operation) to small (many blocks, for pictures of few pixels).
+# From large (few loads an operation) to small (many blocks, for pictures of few pixels). Operands and results of the
+# largest fill 40 of the 48 KiB of shared memory that a block has.
 TILES = (
-    Tile(4, 2, 2, 2), Tile(2, 2, 2, 2), Tile(4, 1, 2, 2), Tile(2, 1, 2, 2), Tile(1, 2, 2, 2), Tile(4, 1, 2, 1),
+    Tile(2, 2, 4, 2), Tile(2, 1, 4, 2), Tile(4, 2, 2, 2), Tile(2, 2, 2, 2), Tile(4, 1, 2, 2), Tile(2, 1, 2, 2), Tile(1, 2, 2, 2), Tile(4, 1, 2, 1),
     Tile(2, 1, 2, 1), Tile(2, 1, 1, 1),
 )  # fmt: skip
 
@@ -83,11 +85,7 @@ def best_tile(gemm, tiles, machine):
 
 
 def _schedule(sch, name, tile, gemm):
-    from tvm.s_tir.tensor_intrin.cuda import get_wmma_intrin_group
-
-    wmma = get_wmma_intrin_group(
-        load_scope="shared", store_scope="shared", in_dtype="float16", out_dtype="float32", trans_b=False
-    )
+    wmma.register()
     conv = sch.get_sblock(name)
     epilogue = inline_epilogue(sch, conv)
     if epilogue is not None:
@@ -123,7 +121,7 @@ def _schedule(sch, name, tile, gemm):
         _spread(sch, sch.fuse(*sch.get_loops(shared)[-2:]), tile.warps, lanes)
         fragment = sch.cache_read(outer, index, scope)
         sch.compute_at(fragment, part)
-        _tensorize(sch, fragment, wmma["load_a" if index == 0 else "load_b"])
+        _tensorize(sch, fragment, wmma.LOAD_A if index == 0 else wmma.LOAD_B)
 
     # the results: fragments to shared memory, and from there by vectors of the channels
     out = sch.cache_write(outer, 0, "shared")
@@ -131,10 +129,10 @@ def _schedule(sch, name, tile, gemm):
     sch.reverse_compute_at(store, warp)
     sch.reverse_compute_at(out, warp)
     inline_consumers(sch, out)
-    _tensorize(sch, store, wmma["store"])
+    _tensorize(sch, store, wmma.STORE)
     init = sch.decompose_reduction(outer, chunk)
-    sch.tensorize(sch.get_loops(sch.get_child_blocks(init)[0])[-2], wmma["init"])
-    sch.tensorize(sch.get_loops(sch.get_child_blocks(sch.get_sblock(name + "_o_update"))[0])[-3], wmma["compute"])
+    sch.tensorize(sch.get_loops(sch.get_child_blocks(init)[0])[-2], wmma.FILL)
+    sch.tensorize(sch.get_loops(sch.get_child_blocks(sch.get_sblock(name + "_o_update"))[0])[-3], wmma.MULTIPLY)
     fused = sch.fuse(*sch.get_loops(out)[-2:])
     _, thread, lane = sch.split(fused, [None, WARP, VECTOR // 2])
     sch.bind(thread, "threadIdx.x")

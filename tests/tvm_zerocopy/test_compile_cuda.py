@@ -1,5 +1,6 @@
 """`tz.compile` for a GPU that is not here: machine code for Jetson AGX Xavier, and what ptxas says of every kernel."""
 
+import re
 import struct
 import time
 import warnings
@@ -31,7 +32,7 @@ def compiled(name, precision, size=None):
         return tz.compile(build(name, size=size), target=XAVIER, precision=precision, **options)
 
 
-@pytest.mark.parametrize("precision", ["float32"])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("name", MODELS)
 def test_models_compile_for_xavier_without_spills(name, precision):
     needs_toolchain()
@@ -42,6 +43,10 @@ def test_models_compile_for_xavier_without_spills(name, precision):
     _, kernels = cuda_toolchain.assemble(ptx, "sm_72")
     spilling = {name: k for name, k in kernels.items() if k.spill_store_bytes or k.spill_load_bytes}
     assert kernels and not spilling
+    if precision == "float16":
+        bodies = dict(re.findall(r"\.entry (\w+)\((.*?)\n}\n", ptx.decode(errors="replace"), re.S))
+        convolutions = [kernel for kernel in bodies if "conv2d" in kernel]
+        assert convolutions and all("wmma.mma" in bodies[kernel] for kernel in convolutions)
 
 
 def test_packed_imports_hold_machine_code_in_the_source_s_place(tmp_path):

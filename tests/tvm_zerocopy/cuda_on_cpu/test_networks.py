@@ -1,16 +1,20 @@
 """Whole programs for CUDA against onnxruntime, their kernels run on the CPU."""
 
+import cv2
+import emulator
 import numpy as np
 import onnxruntime
 import pytest
 
 import tvm_zerocopy as tz
+from tvm_zerocopy import embedded
 from tvm_zerocopy.buffers import ExternalBuffer
 from tvm_zerocopy.models import build
 from tvm_zerocopy.reference import image
 
 SIZE = 64
 MODELS = ["yolov5n", "yolov8n", "resnet18"]
+FLOAT16_BOUND = 2e-3  # of the outputs' range; 11 bits are 5e-4 of a value, and sums are float32
 
 
 def managed(array):
@@ -49,3 +53,32 @@ def test_detections_are_those_of_the_cpu_program(compile_emulated, name):
         np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.1)
         np.testing.assert_array_equal(found.classes, expected.classes)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_float16_is_near_float32(compile_emulated, name):
+    model = build(name, size=SIZE, classes=3)
+    engine = compile_emulated(model, postprocess=None, preprocess=tz.Preprocess(), precision="float16")
+    picture = np.random.default_rng(1).integers(0, 256, (48, 80, 3), np.uint8)
+    found = engine(managed(picture))[0]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    blob = network_input(picture, tz.Preprocess())
+    expected = session.run(None, {session.get_inputs()[0].name: blob})[0]
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() <= FLOAT16_BOUND * max(1.0, np.abs(expected).max())
+    convolutions = {call["kernel"] for call in engine.program["calls"] if "conv2d" in call["kernel"]}
+    assert len(convolutions) > 3
+    assert emulator.sources[-1].count("mma_sync(") >= len(convolutions)
+
+
+def test_float16_finds_what_float32_finds(compile_emulated):
+    """The embedded model on its own pictures: the same boxes within a pixel and scores within 0.01."""
+    nms = tz.Nms(conf=0.4)
+    engine = compile_emulated(str(embedded.model_path()), postprocess=nms, precision="float16")
+    on_cpu = tz.compile(str(embedded.model_path()), postprocess=nms)
+    picture = cv2.imread(str(embedded.sample_pictures()[0]))
+    found, expected = engine(managed(picture)), on_cpu(picture)
+    assert len(found.scores) == len(expected.scores) > 3
+    for box, score, label in zip(expected.boxes, expected.scores, expected.classes):
+        near = np.abs(found.boxes - box).max(axis=1) <= 1.0
+        assert any(near & (found.classes == label) & (np.abs(found.scores - score) <= 0.01))
