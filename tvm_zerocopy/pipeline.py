@@ -23,6 +23,11 @@ from .passes.view_rules import VIEW_LEGALIZE_MAP
 from .schedules import cpu, cuda
 from .specs import Frame, Nms, Preprocess
 
+NEEDS = {
+    "bfloat16": "; bfloat16 needs a CPU with AMX (-mattr=+amx-tile,+amx-bf16)",
+    "float16": "; float16 needs a CUDA GPU with tensor cores (sm_70 and later)",
+}
+
 
 def pipeline(
     frame: Frame,
@@ -135,7 +140,7 @@ def check_precision(precision: str, target: tvm.target.Target) -> None:
     """Raises UnsupportedError, which says what the target has, unless ``precision`` is one of its precisions."""
     has = precisions(target)
     if precision not in has:
-        needs = "; bfloat16 needs a CPU with AMX (-mattr=+amx-tile,+amx-bf16)" if precision == "bfloat16" else ""
+        needs = NEEDS.get(precision, "")
         raise UnsupportedError(
             f"precision {precision!r} is not supported; target {target.kind.name} has {', '.join(has)}{needs}"
         )

@@ -90,7 +90,9 @@ def _check_launchers(host_mod: tvm.IRModule, kernels) -> None:
         structural_walk(func.body, (tirx.BufferStore, stores.append))
         if var.name_hint in kernels and stores:
             name = stores[0].buffer.name
-            raise UnsupportedError(f"kernel {var.name_hint} computes {name} outside of the GPU's threads: its schedule is wrong")
+            raise UnsupportedError(
+                f"kernel {var.name_hint} computes {name} outside of the GPU's threads: its schedule is wrong"
+            )
 
 
 def _split_launchers(functions, pipeline, host: Target) -> tvm.IRModule:

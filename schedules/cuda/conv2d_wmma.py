@@ -46,8 +46,8 @@ class Tile:
 # From large (few loads an operation) to small (many blocks, for pictures of few pixels). Operands and results of the
 # largest fill 40 of the 48 KiB of shared memory that a block has.
 TILES = (
-    Tile(2, 2, 4, 2), Tile(2, 1, 4, 2), Tile(4, 2, 2, 2), Tile(2, 2, 2, 2), Tile(4, 1, 2, 2), Tile(2, 1, 2, 2), Tile(1, 2, 2, 2), Tile(4, 1, 2, 1),
-    Tile(2, 1, 2, 1), Tile(2, 1, 1, 1),
+    Tile(2, 2, 4, 2), Tile(2, 1, 4, 2), Tile(4, 2, 2, 2), Tile(2, 2, 2, 2), Tile(4, 1, 2, 2), Tile(2, 1, 2, 2),
+    Tile(1, 2, 2, 2), Tile(4, 1, 2, 1), Tile(2, 1, 2, 1), Tile(2, 1, 1, 1),
 )  # fmt: skip
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 
-from tvm.script import tirx as T
 from tvm.s_tir import TensorIntrin
+from tvm.script import tirx as T
 
 SIDE = 16  # of a tile; the wmma scopes count buffers in whole tiles
-LOAD_A, LOAD_B, FILL, MULTIPLY, STORE = ("tz_wmma_" + name for name in ("load_a", "load_b", "fill", "multiply", "store"))
+LOAD_A, LOAD_B, FILL, MULTIPLY, STORE = (
+    "tz_wmma_" + name for name in ("load_a", "load_b", "fill", "multiply", "store")
+)
 
 
 @functools.lru_cache(maxsize=None)
@@ -51,9 +53,7 @@ def _load(scope):
     @T.prim_func(s_tir=True)
     def load(a: T.handle, c: T.handle) -> None:
         a1, a0, c1, c0 = T.int32(), T.int32(), T.int32(), T.int32()
-        A = T.match_buffer(
-            a, (SIDE, SIDE), "float16", align=64, offset_factor=SIDE, scope="shared", strides=[a1, a0]
-        )
+        A = T.match_buffer(a, (SIDE, SIDE), "float16", align=64, offset_factor=SIDE, scope="shared", strides=[a1, a0])
         C = T.match_buffer(c, (SIDE, SIDE), "float16", align=64, offset_factor=SIDE, scope=scope, strides=[c1, c0])
         with T.sblock("root"):
             T.reads(A[0:SIDE, 0:SIDE])
@@ -75,9 +75,7 @@ def _store():
         A = T.match_buffer(
             a, (SIDE, SIDE), "float32", align=64, offset_factor=SIDE, scope="wmma.accumulator", strides=[a1, a0]
         )
-        C = T.match_buffer(
-            c, (SIDE, SIDE), "float32", align=64, offset_factor=SIDE, scope="shared", strides=[c1, c0]
-        )
+        C = T.match_buffer(c, (SIDE, SIDE), "float32", align=64, offset_factor=SIDE, scope="shared", strides=[c1, c0])
         with T.sblock("root"):
             T.reads(A[0:SIDE, 0:SIDE])
             T.writes(C[0:SIDE, 0:SIDE])

@@ -12,6 +12,7 @@ from tvm_zerocopy import cuda_toolchain
 from tvm_zerocopy.device_code import cuda_source, packer, replace_source
 from tvm_zerocopy.errors import ArtifactError, UnsupportedError, ZeroCopyWarning
 from tvm_zerocopy.models import build
+from tvm_zerocopy.schedules import cuda
 
 XAVIER = "nvidia/jetson-agx-xavier"
 MODELS = ["yolov5n", "yolov5s", "yolov8n", "yolov8s", "resnet18"]
@@ -68,3 +69,16 @@ def test_unknown_serialization_is_refused():
 def test_other_targets_are_refused():
     with pytest.raises(UnsupportedError, match="llvm or cuda"):
         tz.compile(build("yolov5n", size=64), target='{"kind": "opencl"}')
+
+
+def test_float16_needs_tensor_cores():
+    with pytest.raises(UnsupportedError, match="'float16' is not supported; .*sm_70 and later"):
+        tz.compile(build("yolov5n", size=64), target="cuda -arch=sm_62", precision="float16")
+    with pytest.raises(UnsupportedError, match="'float16' is not supported; target llvm has float32"):
+        tz.compile(build("yolov5n", size=64), precision="float16")
+
+
+def test_a_kernel_that_would_run_on_the_host_is_refused(monkeypatch):
+    monkeypatch.setattr(cuda, "rules", lambda: [])
+    with pytest.raises(UnsupportedError, match="kernel .* outside of the GPU's threads"):
+        tz.compile(build("yolov5n", size=64), target=XAVIER)
