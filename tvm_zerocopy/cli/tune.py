@@ -25,6 +25,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL.onnx")
     parser.add_argument("--input-shape", type=common.shape, metavar="N,3,H,W", help="fixes a model's dynamic axes")
     parser.add_argument("--target", default="llvm", help="TVM target (default llvm: this machine's CPU)")
+    parser.add_argument("--precision", default="float32", help="as for compile (default float32)")
     parser.add_argument("--work-dir", metavar="DIR", help="where the log grows; run again to go on (tuning/MODEL)")
     parser.add_argument(
         "--tuner",
@@ -106,6 +107,7 @@ def _options(args):
         model=args.model,
         target=args.target,
         shapes=args.input_shape,
+        precision=args.precision,
         folder=Path(args.work_dir or Path("tuning") / Path(args.model).stem) if args.model else None,
         tuner=args.tuner,
         space=args.space,
@@ -169,6 +171,7 @@ def _tune(args) -> int:
 def _public_arguments(args) -> list:
     """The command for the manifest, without this machine's folders and addresses."""
     given = [Path(args.model).name, "--target", args.target, "--space", args.space, "--seed", str(args.seed)]
+    given += ["--precision", args.precision] if args.precision != "float32" else []
     given += ["--tuner", args.tuner] if args.tuner != "metaschedule" else []
     given += ["--measure", args.measure] if args.measure else []
     given += ["--finalists", str(args.finalists)] if args.finalists != 4 else []

@@ -32,7 +32,7 @@ class Unscheduled:
     ----------
     model : path or onnx.ModelProto
     target : tvm.target.Target
-    shapes : as for ``tvm_zerocopy.compile``
+    shapes, precision : as for ``tvm_zerocopy.compile``
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Unscheduled:
         As ``tvm_zerocopy.compile`` does.
     """
 
-    def __init__(self, model, target: tvm.target.Target, shapes=None):
+    def __init__(self, model, target: tvm.target.Target, shapes=None, precision="float32"):
         imported = import_onnx(model, shapes, 1)
         try:
             head = recognize_head(imported.module)
@@ -55,7 +55,7 @@ class Unscheduled:
             head = None
         frame, preprocess = Frame(), default_preprocess(head, imported.layout)
         postprocess = Nms(head=head.name) if head else None
-        passes = pipeline(frame, preprocess, postprocess, target)
+        passes = pipeline(frame, preprocess, postprocess, target, precision=precision)
         (place,) = [number for number, step in enumerate(passes) if step.info.name == SCHEDULING]
         self._target, self._after = target, passes[place + 1 :]
         self.module, self.rules = imported.module, passes[place].rules

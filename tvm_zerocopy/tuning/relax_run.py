@@ -36,7 +36,7 @@ class Run:
             intrinsics=options.space == "generic" or self.target.kind.name == "cuda",
         )
         self.measured, self.device = self._means.measured, self._means.device
-        self._unscheduled = Unscheduled(options.model, self.target, options.shapes)
+        self._unscheduled = Unscheduled(options.model, self.target, options.shapes, options.precision)
         self._rules = self._unscheduled.rules
         self.tasks = session.tunable(self._unscheduled.tasks(), self._rules, self.target, options.space)
         self._log = options.folder  # what is published: its fastest records, or those that were confirmed

@@ -34,6 +34,8 @@ class Options:
     seed : int
     rpc : (str, int, str) or None
         Host, port and key of a device at a TVM RPC tracker.
+    precision : str
+        As for ``tvm_zerocopy.compile``.
     measure : {"local", "other_arch", "predicted"} or None
         How candidates for a GPU get their time; see ``means.means_for``.
     finalists : int
@@ -50,6 +52,7 @@ class Options:
     threads: int
     seed: int
     rpc: tuple | None
+    precision: str = "float32"
     measure: str | None = None
     finalists: int = 0
 

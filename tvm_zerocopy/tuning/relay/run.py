@@ -34,6 +34,10 @@ class Run:
     def __init__(self, options: Options):
         if options.measure not in (None, "local"):
             raise UnsupportedError(f"--measure {options.measure} needs a TVM with Relax; Relay's tuners measure")
+        if options.precision != "float32":
+            raise UnsupportedError(
+                f"--precision {options.precision} needs a TVM with Relax; Relay's kernels are float32"
+            )
         host.require_compiler()
         self._options = options
         self.measured = "rpc" if options.rpc else "local"
