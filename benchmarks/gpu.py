@@ -6,8 +6,9 @@
 Needs a GPU, ``pip install 'tvm-zerocopy[cuda,cuda12]' onnxruntime``, and for the comparison torch, torchvision and
 onnx2torch.
 
-Right: raw outputs on fresh random frames against onnxruntime in float32, natively and as PTX for compute_72 (what
-Jetson AGX Xavier would run); boxes from every kind of memory against this project on the CPU. A failure ends the run.
+Right: every kernel on fresh random inputs against its own loops, unscheduled, in float32 on the CPU; raw outputs on
+fresh random frames against onnxruntime in float32, natively and as PTX for compute_72 (what Jetson AGX Xavier would
+run); boxes from every kind of memory against this project on the CPU. A failure ends the run.
 Timed: CUDA events around replays of a captured graph, medians. Two floors stand beside them: a device copy of the bytes
 that preprocessing moves, and PyTorch's network alone (cuDNN, channels_last, float16, CUDA graph).
 
@@ -25,18 +26,24 @@ import warnings
 
 import numpy as np
 import onnxruntime
+import tvm
+from tvm import tirx
+from tvm_ffi import structural_map
 
 import tvm_zerocopy as tz
 from tvm_zerocopy import cuda_toolchain, models
 from tvm_zerocopy.buffers import ExternalBuffer, cuda
 from tvm_zerocopy.errors import ZeroCopyError, ZeroCopyWarning
+from tvm_zerocopy.passes.apply_schedules import ApplySchedules
 from tvm_zerocopy.reference import image
+from tvm_zerocopy.targets import resolve_target
+from tvm_zerocopy.tuning.model import Unscheduled
 
 MODELS = ("yolov5n", "yolov5s", "yolov8n", "yolov8s")
 HEIGHT, WIDTH, SIZE = 1080, 1920, 640
 FRAME = tz.Frame("nv12", height=HEIGHT, width=WIDTH)
 KINDS = ("device", "mapped", "managed")
-BOUNDS = {"float32": 1e-4}  # of the outputs' range
+BOUNDS = {"float32": 1e-4, "float16": 2e-3}  # of the outputs' range
 WARM_UP = 20
 
 
@@ -58,6 +65,10 @@ def main() -> int:
         for name in args.models:
             model = models.build(name, size=SIZE)
             for precision in args.precision or tuple(BOUNDS):
+                target = resolve_target("cuda")
+                with cuda_toolchain.compiling(str(target.attrs["arch"])):
+                    kernels = check_kernels(Unscheduled(model, target, None, precision), target, tvm.cuda(0), random)
+                print(f"{name} {precision}: {len(kernels)} kernels right, largest error {max(kernels.values()):.1e}")
                 check(model, precision, random, f"sm_{device['arch']}")
                 row = {"model": name, "precision": precision, **measure(model, precision, random, api, args.iterations)}
                 row.update(pytorch(model, args.iterations, precision))
@@ -98,8 +109,6 @@ class Events:
 
 def describe_device() -> dict:
     """Name and compute capability of the first GPU."""
-    import tvm
-
     device = tvm.cuda(0)
     if not device.exist:
         raise ZeroCopyError("TVM sees no CUDA GPU; `tvm-zerocopy doctor` says why")
@@ -128,6 +137,77 @@ def as_ptx():
         yield
     finally:
         cuda_toolchain.compile_source = compile_source
+
+
+KERNEL_BOUNDS = {"float32": 1e-4, "float16": 2e-3}  # of a kernel's largest result, by the type it is stored in
+
+
+def check_kernels(unscheduled: Unscheduled, target, device, random) -> dict:
+    """{kernel: error relative to its largest result}; the schedule rules' kernels against plain loops on the CPU.
+
+    Raises
+    ------
+    ZeroCopyError
+        If one errs by more than ``KERNEL_BOUNDS``.
+    """
+    with target:
+        scheduled = ApplySchedules(unscheduled.rules, target)(unscheduled.module.clone())
+    errors = {}
+    for var, func in unscheduled.module.functions_items():
+        if not isinstance(func, tirx.PrimFunc) or func.attrs.get("tirx.is_scheduled") or "tz.kernel" in func.attrs:
+            continue  # what comes scheduled, the frame's and the head's kernels, is checked from frame to boxes
+        *inputs, output = [random_argument(parameter, random) for parameter in func.params]
+        results = []
+        for body, where, on in ((func, "llvm", tvm.cpu()), (scheduled[var.name_hint], target, device)):
+            if on == tvm.cpu():
+                body = without_intrinsics(body)
+            built = tvm.compile(tvm.IRModule({"main": body.with_attr("global_symbol", "main")}), target=where)
+            arguments = [tvm.runtime.tensor(array, on) for array in (*inputs, np.zeros_like(output))]
+            built["main"](*arguments)
+            results.append(arguments[-1].numpy().astype("float64"))
+        expected, found = results
+        largest = max(1e-6, float(np.abs(expected).max()))
+        error = float(np.abs(found - expected).max()) / largest
+        if not error <= KERNEL_BOUNDS.get(str(output.dtype), 0.0):  # NaN fails too
+            raise ZeroCopyError(f"kernel {var.name_hint} errs by {error:.2e} of its largest result")
+        errors[var.name_hint] = error
+    return errors
+
+
+def random_argument(parameter, random) -> np.ndarray:
+    """What a kernel's buffer may hold: numbers around zero whose sums over some thousand stay in float16's range."""
+    shape = [int(extent) for extent in parameter.shape]
+    dtype = str(parameter.dtype)
+    if dtype.startswith("float"):
+        return random.standard_normal(shape).astype(dtype) * np.asarray(0.5, dtype)
+    return random.integers(0, 2, shape).astype(dtype)
+
+
+def without_intrinsics(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """The function with C's exponential and division in the place of the GPU's own, which the CPU does not have."""
+
+    def plain(call):
+        if not call.op.same_as(tvm.ir.Op.get("tirx.call_pure_extern")):
+            return call
+        name, *arguments = call.args
+        name = str(getattr(name, "value", name))
+        if name == "__expf":
+            return tirx.exp(*arguments)
+        return tirx.Div(*arguments) if name == "__fdividef" else call
+
+    return structural_map(func, (tvm.ir.Call, plain))
+
+
+def identity():
+    """A network that gives back its input: what is left of a program is the preprocessing."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    images, output = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, SIZE, SIZE]) for name in ("images", "output")
+    )
+    graph = helper.make_graph([helper.make_node("Identity", ["images"], ["output"])], "identity", [images], [output])
+    return helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
 
 
 def check(model, precision: str, random, arch: str) -> None:
@@ -159,10 +239,19 @@ def check(model, precision: str, random, arch: str) -> None:
 
 
 def measure(model, precision: str, random, api: Events, iterations: int) -> dict:
-    """Milliseconds of a frame from each kind of memory, of a copy, and the share of it that preprocessing may take."""
+    """Milliseconds of a frame from each kind of memory, of its preprocessing and network, and of a copy of the bytes
+    that preprocessing moves."""
     engine = tz.compile(model, frame=FRAME, postprocess=tz.Nms(conf=0.25), target="cuda", precision=precision)
+    raw = tz.compile(model, frame=FRAME, postprocess=None, target="cuda", precision=precision)
+    alone = tz.compile(
+        identity(), frame=FRAME, preprocess=tz.Preprocess(), postprocess=None, target="cuda", precision=precision
+    )
     stream = cuda.runtime().create_stream()
     figures = {}
+    for name, each in (("preprocess_device_ms", alone), ("frame_to_raw_outputs_device_ms", raw)):
+        with each.bind(input=place(random_frame(random), "device")) as bound:
+            figures[name] = api.median(lambda b=bound: b.run_async(stream), stream, iterations)
+    figures["network_ms"] = figures["frame_to_raw_outputs_device_ms"] - figures["preprocess_device_ms"]
     for kind in KINDS:
         bound = engine.bind(input=place(random_frame(random), kind))
         figures[f"frame_to_boxes_{kind}_ms"] = api.median(lambda b=bound: b.run_async(stream), stream, iterations)

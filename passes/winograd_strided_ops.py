@@ -114,9 +114,7 @@ def conv2d_winograd_strided(data_shape, out_blocks, padding):
                         transformed[vn, vx * nine + five + j, vic, vrow, vt, vv * c_ + c] = d[j * 2 + 1, c]
         for n, xi, oc, h, t, co, ic, kh, ci in T.grid(n_, nine, ocb_, oh_, tw_, c_, icb_, three, c_):
             with T.sblock("strided_gemm"):
-                vn, vxi, voc, vh, vt, vco, vic, vkh, vci = T.axis.remap(
-                    "SSSSSSRRR", [n, xi, oc, h, t, co, ic, kh, ci]
-                )
+                vn, vxi, voc, vh, vt, vco, vic, vkh, vci = T.axis.remap("SSSSSSRRR", [n, xi, oc, h, t, co, ic, kh, ci])
                 with T.init():
                     product[vn, vxi, voc, vh, vt, vco] = T.float32(0)
                 product[vn, vxi, voc, vh, vt, vco] += (
