@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-for shared in ("passes", "tvm_zerocopy/buffers"):
+for shared in ("both_roads", "tvm_zerocopy/buffers"):
     sys.path.insert(0, str(Path(__file__).parents[1] / shared))
 
 if importlib.util.find_spec("tvm.relay") is None:

@@ -11,7 +11,7 @@ from relay_cases import build, executor, image_model, kernels, program
 from tvm import relay
 
 from tvm_zerocopy.buffers import ExternalBuffer
-from tvm_zerocopy.errors import ModelError, SpecError, UnsupportedError
+from tvm_zerocopy.errors import UnsupportedError
 from tvm_zerocopy.passes.relay import FusePreprocess
 from tvm_zerocopy.passes.relay.frame_descriptor import describe
 from tvm_zerocopy.reference import preprocess as reference
@@ -78,53 +78,6 @@ def test_virtual_machine():
     np.testing.assert_array_equal(found, reference(array, frame, preprocess, INPUT))
 
 
-def test_half_precision():
-    frame, preprocess = Frame("bgr8", 50, 70), Preprocess(layout="NHWC")
-    (array,) = random_frame(frame, 50, 70)
-    run = program(FusePreprocess(frame, preprocess)(model(frame, preprocess, dtype="float16")))
-    found = image(run, [array])
-    np.testing.assert_array_equal(found, reference(array, frame, preprocess, INPUT).astype(np.float16))
-
-
-def test_main_takes_the_frame_and_records_the_specs():
-    frame, preprocess = Frame("nv12", 90, 120), Preprocess.yolox()
-    main = FusePreprocess(frame, preprocess)(model(frame, preprocess))["main"]
-    (param,) = main.params
-    assert (param.name_hint, param.checked_type.dtype) == ("frame", "uint8")
-    assert [int(side) for side in param.checked_type.shape] == [135, 120]
-    assert Frame.from_json(str(main.attrs["tz.frame"])) == frame
-    assert Preprocess.from_json(str(main.attrs["tz.preprocess"])) == preprocess
-
-
-def test_other_parameters_stay_in_place():
-    before, images, after = (
-        relay.var("threshold", shape=()),
-        relay.var("images", shape=(1, 3, *INPUT)),
-        relay.var("weights", shape=(8, 3, 3, 3)),
-    )
-    body = relay.multiply(relay.nn.conv2d(images, after, kernel_size=(3, 3), channels=8), before)
-    mod = tvm.IRModule.from_expr(relay.Function([before, images, after], body))
-    main = FusePreprocess(Frame("nv12", 90, 120, planes=True), Preprocess())(mod)["main"]
-    assert [p.name_hint for p in main.params] == ["threshold", "luma", "chroma", "weights"]
-
-
-@pytest.mark.parametrize(
-    "shape, preprocess, frame, error, message",
-    [
-        ((1, 3, None, 96), Preprocess(), Frame("bgr8", 8, 8), ModelError, "not fixed"),
-        ((1, 4, 64, 96), Preprocess(), Frame("bgr8", 8, 8), ModelError, "3 channels.*images"),
-        ((1, 64, 96, 3), Preprocess(), Frame("bgr8", 8, 8), SpecError, "use NHWC"),
-        ((1, 3, 64, 96), Preprocess(layout="NHWC"), Frame("bgr8", 8, 8), SpecError, "use NCHW"),
-        ((2, 3, 64, 96), Preprocess(), Frame("bgr8", 8, 8), SpecError, "batch is 1.*has 2"),
-        ((1, 3, 64, 96), Preprocess(), Frame("bgr8", 8, 8, batch=2), SpecError, "batch is 2.*has 1"),
-    ],
-)
-def test_what_cannot_be(shape, preprocess, frame, error, message):
-    shape = [relay.Any() if side is None else side for side in shape]
-    with pytest.raises(error, match=message):
-        FusePreprocess(frame, preprocess)(image_model(shape))
-
-
 @pytest.mark.parametrize("frame, message", [(Frame(), "one size"), (Frame("bgr8", 8, 8, pitch=32), "no padded rows")])
 def test_what_a_dense_tensor_cannot_is_one_clear_line(frame, message):
     with pytest.raises(UnsupportedError, match=message) as error:
@@ -153,9 +106,3 @@ def test_padded_rows_of_a_known_pitch():
     run = program(FusePreprocess(frame, preprocess)(model(frame, preprocess)))
     found = image(run, [np.array(describe(buffer), np.int64)])
     np.testing.assert_array_equal(found, reference(buffer.numpy(), frame, preprocess, INPUT))
-
-
-def test_only_once():
-    once = FusePreprocess(Frame("bgr8", 8, 8), Preprocess())(image_model((1, 3, *INPUT)))
-    with pytest.raises(ModelError, match="only once"):
-        FusePreprocess(Frame("bgr8", 8, 8), Preprocess())(once)

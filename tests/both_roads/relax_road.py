@@ -1,0 +1,167 @@
+"""Relax modules for tests that do not know which IR they are of; the same names as ``relay_road``."""
+
+import numpy as np
+import tvm
+import tvm_ffi
+from tvm import relax
+from tvm.relax.frontend.onnx import from_onnx as _from_onnx
+
+from tvm_zerocopy.passes.fold_normalization import FoldNormalization
+from tvm_zerocopy.passes.fuse_detection_head import FuseDetectionHead
+from tvm_zerocopy.passes.fuse_preprocess import FusePreprocess
+from tvm_zerocopy.specs import YUV_420, Preprocess
+
+__all__ = [
+    "FoldNormalization",
+    "FuseDetectionHead",
+    "FusePreprocess",
+    "assert_equal",
+    "frame_argument",
+    "frame_parameter",
+    "from_onnx",
+    "is_equal",
+    "module",
+    "operators",
+    "parameters",
+    "preprocess_of",
+    "program",
+    "results",
+    "with_attributes",
+]
+NAMES = {"permute_dims": "transpose", "concat": "concatenate"}
+
+
+class Ops:
+    """Operators of float32 tensors, each emitted as it is called."""
+
+    def __init__(self, builder):
+        self._emit = builder.emit
+
+    @staticmethod
+    def constant(array, dtype="float32"):
+        return relax.const(np.asarray(array, dtype))
+
+    @staticmethod
+    def side(x, axis):
+        return int(x.ty.shape[axis])
+
+    def add(self, x, y):
+        return self._emit(relax.op.add(x, y))
+
+    def subtract(self, x, y):
+        return self._emit(relax.op.subtract(x, y))
+
+    def multiply(self, x, y):
+        return self._emit(relax.op.multiply(x, y))
+
+    def divide(self, x, y):
+        return self._emit(relax.op.divide(x, y))
+
+    def relu(self, x):
+        return self._emit(relax.op.nn.relu(x))
+
+    def take(self, x, indices, axis):
+        return self._emit(relax.op.take(x, relax.const(np.array(indices, "int64")), axis=axis, mode="clip"))
+
+    def flip(self, x, axis):
+        return self._emit(relax.op.flip(x, axis=axis))
+
+    def split(self, x, parts, axis):
+        whole = self._emit(relax.op.split(x, parts, axis=axis))
+        return [self._emit(relax.TupleGetItem(whole, k)) for k in range(parts)]
+
+    def concatenate(self, xs, axis):
+        return self._emit(relax.op.concat(xs, axis=axis))
+
+    def every_second_pixel(self, x, begin, end):
+        return self._emit(relax.op.strided_slice(x, [2, 3], begin, end, [2, 2]))
+
+    def pad_pixels(self, x, value):
+        return self._emit(relax.op.nn.pad(x, (0, 0, 0, 0, 1, 1, 1, 1), pad_value=value))
+
+    def transpose(self, x, axes):
+        return self._emit(relax.op.permute_dims(x, axes))
+
+    def conv2d(self, x, weight, **attrs):
+        return self._emit(relax.op.nn.conv2d(x, weight, **attrs))
+
+
+def module(parameters, body):
+    """``main`` of parameters (name, shape, dtype), None in a shape for any size; ``body(ops, *variables)`` is what it
+    returns, or a list of that."""
+    builder = relax.BlockBuilder()
+    variables = []
+    for name, shape, dtype in parameters:
+        sides = [tvm.tirx.Var("n", "int64") if side is None else side for side in shape]
+        variables.append(relax.Var(name, relax.TensorType(sides, dtype)))
+    with builder.function("main", variables):
+        with builder.dataflow():
+            made = body(Ops(builder), *variables)
+            out = builder.emit_output(relax.Tuple(made) if isinstance(made, list) else made)
+        builder.emit_func_output(out)
+    return builder.get()
+
+
+def from_onnx(model):
+    return _from_onnx(model)
+
+
+def with_attributes(mod, **attributes):
+    mod["main"] = mod["main"].with_attrs({f"tz.{key}": value for key, value in attributes.items()})
+    return mod
+
+
+def program(mod):
+    """The module, built, as ``run(*arrays) -> list of arrays``."""
+    relax.analysis.well_formed(mod)
+    machine = relax.VirtualMachine(tvm.compile(relax.transform.LegalizeOps()(mod), "llvm"), tvm.cpu())
+
+    def run(*arrays):
+        out = machine["main"](*(tvm_ffi.from_dlpack(a, require_alignment=0) for a in arrays))
+        return [out.numpy()] if isinstance(out, tvm.runtime.Tensor) else [o.numpy() for o in out]
+
+    return run
+
+
+def frame_parameter(frame):
+    """The parameter that ``main`` has for a frame's first tensor."""
+    if not frame.dynamic:
+        return "frame", frame.shapes(frame.height, frame.width)[0], "uint8"
+    height, width = (tvm.tirx.Var(side, "int64") for side in ("height", "width"))
+    whole = frame.format in YUV_420 and not frame.planes  # rows of luma and chroma together
+    return "frame", (height, width) if whole else frame.shapes(height, width)[0], "uint8"
+
+
+def frame_argument(frame, array):
+    return array
+
+
+def operators(mod):
+    """Names of the operators that ``main`` calls, in order."""
+    values = [b.value for block in mod["main"].body.blocks for b in block.bindings]
+    names = [str(v.op.name).replace("relax.", "") for v in values if isinstance(getattr(v, "op", None), tvm.ir.Op)]
+    return [NAMES.get(name, name) for name in names]
+
+
+def parameters(mod):
+    """(name, dtype, number of axes) of ``main``'s parameters."""
+    return [(p.name, str(p.ty.dtype), p.ty.ndim) for p in mod["main"].params]
+
+
+def results(mod):
+    """(shape, dtype) of what ``main`` returns."""
+    return [(tuple(int(side) for side in ty.shape), str(ty.dtype)) for ty in mod["main"].ret_ty.fields]
+
+
+def preprocess_of(mod):
+    """What the module's preprocess kernel does."""
+    (found,) = (f for f in mod.functions.values() if isinstance(f, tvm.tirx.PrimFunc))
+    return Preprocess.from_json(found.attrs["tz.preprocess"])
+
+
+def assert_equal(mod, other):
+    tvm.ir.assert_structural_equal(mod, other)
+
+
+def is_equal(mod, other):
+    return tvm_ffi.structural_equal(mod, other)

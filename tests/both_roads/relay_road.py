@@ -1,0 +1,157 @@
+"""Relay modules for tests that do not know which IR they are of; the same names as ``relax_road``."""
+
+import numpy as np
+import tvm
+from tvm import relay
+from tvm.contrib import graph_executor
+
+from tvm_zerocopy.buffers import ExternalBuffer
+from tvm_zerocopy.passes.relay import FoldNormalization, FuseDetectionHead, FusePreprocess
+from tvm_zerocopy.passes.relay.frame_descriptor import describe, descriptor_length
+from tvm_zerocopy.passes.relay.tir_operator import kernel_of
+from tvm_zerocopy.specs import Preprocess
+
+__all__ = [
+    "FoldNormalization",
+    "FuseDetectionHead",
+    "FusePreprocess",
+    "assert_equal",
+    "frame_argument",
+    "frame_parameter",
+    "from_onnx",
+    "is_equal",
+    "module",
+    "operators",
+    "parameters",
+    "preprocess_of",
+    "program",
+    "results",
+    "with_attributes",
+]
+TARGET = "llvm -mtriple=x86_64-linux-gnu" if "x86_64" in tvm.target.codegen.llvm_get_targets() else "llvm"
+
+
+class Ops:
+    """Operators of float32 tensors."""
+
+    add, subtract = staticmethod(relay.add), staticmethod(relay.subtract)
+    multiply, divide = staticmethod(relay.multiply), staticmethod(relay.divide)
+    relu, transpose = staticmethod(relay.nn.relu), staticmethod(relay.transpose)
+    flip, split = staticmethod(relay.reverse), staticmethod(relay.split)
+    concatenate = staticmethod(relay.concatenate)
+
+    @staticmethod
+    def constant(array, dtype="float32"):
+        return relay.const(np.asarray(array, dtype))
+
+    @staticmethod
+    def side(x, axis):
+        return int(relay.transform.InferTypeLocal(x).shape[axis])
+
+    @staticmethod
+    def take(x, indices, axis):
+        return relay.take(x, relay.const(np.array(indices, "int64")), axis=axis)
+
+    @staticmethod
+    def every_second_pixel(x, begin, end):
+        return relay.strided_slice(x, begin, end, [2, 2], axes=[2, 3])
+
+    @staticmethod
+    def pad_pixels(x, value):
+        return relay.nn.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), pad_value=value)
+
+    @staticmethod
+    def conv2d(x, weight, **attrs):
+        if isinstance(weight, relay.Constant):
+            layout, shape = attrs.get("kernel_layout", "OIHW"), weight.data.shape
+            attrs["channels"] = int(shape[layout.index("O")])
+            attrs["kernel_size"] = tuple(int(shape[layout.index(axis)]) for axis in "HW")
+        return relay.nn.conv2d(x, weight, **attrs)
+
+
+def module(parameters, body):
+    """``main`` of parameters (name, shape, dtype), None in a shape for any size; ``body(ops, *variables)`` is what it
+    returns, or a list of that."""
+    variables = []
+    for name, shape, dtype in parameters:
+        sides = [relay.Any() if side is None else side for side in shape]
+        variables.append(relay.var(name, shape=sides, dtype=dtype))
+    made = body(Ops, *variables)
+    main = relay.Function(variables, relay.Tuple(made) if isinstance(made, list) else made)
+    return tvm.IRModule.from_expr(main)
+
+
+def from_onnx(model):
+    return relay.frontend.from_onnx(model, freeze_params=True)[0]
+
+
+def with_attributes(mod, **attributes):
+    main = mod["main"]
+    for key, value in attributes.items():
+        main = main.with_attr(f"tz.{key}", value)
+    return tvm.IRModule.from_expr(main)
+
+
+def program(mod):
+    """The module, built, as ``run(*arrays) -> list of arrays``."""
+    with tvm.transform.PassContext(opt_level=3):
+        library = relay.build(mod, TARGET)
+    executor = graph_executor.GraphModule(library["default"](tvm.cpu()))
+    names = [param.name_hint for param in mod["main"].params]
+
+    def run(*arrays):
+        for name, array in zip(names, arrays):
+            if executor.get_input_index(name) >= 0:  # one that nothing reads is gone
+                executor.set_input(name, np.ascontiguousarray(array))
+        executor.run()
+        return [executor.get_output(i).numpy() for i in range(executor.get_num_outputs())]
+
+    return run
+
+
+def frame_parameter(frame):
+    """The parameter that ``main`` has for a frame's first tensor."""
+    shape = frame.shapes(frame.height or 2, frame.width or 2)[0]
+    if frame.dynamic:
+        return "frame", (descriptor_length(len(shape)),), "int64"
+    return "frame", shape, "uint8"
+
+
+def frame_argument(frame, array):
+    """What is given for a frame; the array must live until the program has run."""
+    return np.array(describe(ExternalBuffer.wrap(array)), np.int64) if frame.dynamic else array
+
+
+def operators(mod):
+    """Names of the operators that ``main`` calls, in order."""
+    names = []
+    relay.analysis.post_order_visit(
+        mod["main"].body, lambda e: names.append(e.op.name) if isinstance(e, relay.Call) else None
+    )
+    return names
+
+
+def parameters(mod):
+    """(name, dtype, number of axes) of ``main``'s parameters."""
+    return [(p.name_hint, p.checked_type.dtype, len(p.checked_type.shape)) for p in mod["main"].params]
+
+
+def results(mod):
+    """(shape, dtype) of what ``main`` returns."""
+    return [(tuple(int(side) for side in ty.shape), ty.dtype) for ty in mod["main"].ret_type.fields]
+
+
+def preprocess_of(mod):
+    """What the module's preprocess kernel does."""
+    found = []
+    relay.analysis.post_order_visit(mod["main"].body, lambda e: found.append(kernel_of(e)))
+    (kernel,) = (f for f in found if f is not None)
+    return Preprocess.from_json(str(kernel.attrs["tz.preprocess"]))
+
+
+def assert_equal(mod, other):
+    tvm.ir.assert_structural_equal(mod, relay.transform.InferType()(other))
+
+
+def is_equal(mod, other):
+    return tvm.ir.structural_equal(mod, other)
