@@ -1,7 +1,8 @@
-"""Elementwise functions move before reshapes and transpositions, next to the convolution that feeds both.
+"""Elementwise functions move before reshapes, transpositions and concatenations, next to the convolutions behind them.
 
-A detection head reads ``sigmoid(transpose(reshape(convolution)))``. On the convolution's side of the transposition the
-function is part of the convolution's epilogue, in registers and on whole vectors; behind it, it is neither.
+A detection head reads ``sigmoid(transpose(reshape(convolution)))``, or ``sigmoid(concat(...))`` of one such for each
+grid. On the convolution's side the function is part of the convolution's epilogue, in registers and on whole vectors;
+behind the rearrangement, it is neither.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from tvm import relax
 
 ELEMENTWISE = {"relax.sigmoid", "relax.nn.silu", "relax.nn.relu", "relax.tanh", "relax.exp"}
 REARRANGING = {"relax.reshape", "relax.permute_dims", "relax.expand_dims", "relax.squeeze", "relax.flatten"}
+CONCAT = "relax.concat"
 
 
 @tvm.ir.transform.module_pass(opt_level=0, name="HoistElementwise")
@@ -35,24 +37,34 @@ class _Hoist(relax.PyExprMutator):
         self.users = {}
         for block in function.body.blocks:
             for binding in block.bindings:
-                for var in relax.analysis.free_vars(binding.value):
-                    self.users[var] = self.users.get(var, 0) + 1
+                self._count(binding.value)
+        self._count(function.body.body)
+
+    def _count(self, reader):
+        for var in relax.analysis.free_vars(reader):
+            self.users[var] = self.users.get(var, 0) + 1
 
     def visit_call_(self, call):
-        if getattr(call.op, "name", None) not in ELEMENTWISE:
+        if getattr(call.op, "name", None) not in ELEMENTWISE or self._rearranged(call.args[0]) is None:
             return super().visit_call_(call)
-        chain = []  # the rearrangements behind the argument, last first
-        source = call.args[0]
-        while self.users.get(source) == 1 and _is_rearranging(self.values.get(source)):
-            chain.append(self.values[source])
-            source = chain[-1].args[0]
-        if not chain:
-            return super().visit_call_(call)
-        value = self.builder_.emit(relax.Call(call.op, [self.visit_expr(source), *call.args[1:]], call.attrs))
-        for step in reversed(chain[1:]):
-            value = self.builder_.emit(relax.Call(step.op, [value, *step.args[1:]], step.attrs, step.ty_args))
-        return relax.Call(chain[0].op, [value, *chain[0].args[1:]], chain[0].attrs, chain[0].ty_args)
+        return self._applied(call, call.args[0])
 
+    def _applied(self, function, value):
+        """The function of a value, behind whatever rearranges it."""
+        source = self._rearranged(value)
+        if source is None:
+            return relax.Call(function.op, [self.visit_expr(value), *function.args[1:]], function.attrs)
+        if source.op.name == CONCAT:
+            parts = [self.builder_.emit(self._applied(function, part)) for part in source.args[0].fields]
+            return relax.Call(source.op, [relax.Tuple(parts)], source.attrs, source.ty_args)
+        moved = self.builder_.emit(self._applied(function, source.args[0]))
+        return relax.Call(source.op, [moved, *source.args[1:]], source.attrs, source.ty_args)
 
-def _is_rearranging(value) -> bool:
-    return isinstance(value, relax.Call) and getattr(value.op, "name", None) in REARRANGING
+    def _rearranged(self, value):
+        """The operator that only rearranges elements and whose result is the value, if nothing else reads it."""
+        made_by = self.values.get(value)
+        if self.users.get(value) != 1 or not isinstance(made_by, relax.Call):
+            return None
+        name = getattr(made_by.op, "name", None)
+        whole_tuple = name == CONCAT and isinstance(made_by.args[0], relax.Tuple)
+        return made_by if name in REARRANGING or whole_tuple else None

@@ -21,6 +21,8 @@ NV12 = {"format": "nv12", "batch": 2}
 DETECTORS = {
     "yolov5n": ("yolov5", tz.Frame(**NV12), tz.Preprocess()),
     "yolov8n": ("yolov8", tz.Frame("bgr8", HEIGHT, WIDTH, batch=2), tz.Preprocess()),
+    "yolo11n": ("yolov8", tz.Frame("yuyv", HEIGHT, WIDTH, batch=2), tz.Preprocess()),
+    "yolov10n": ("end2end", tz.Frame(**NV12), tz.Preprocess()),
     # random weights are scaled for inputs of about one
     "yolox_nano": ("yolox", tz.Frame(**NV12), tz.Preprocess.yolox(scale=1 / 255)),
 }
@@ -55,7 +57,7 @@ def test_same_detections_as_onnxruntime_and_numpy(name):
         found, best, labels = reference.detect(raw[b], head, conf, 0.45, max_det=50, input_size=SIZE)
         found = np.asarray(unletterbox_boxes(found.astype(float), geometry, HEIGHT, WIDTH))
         count = counts[b]
-        assert count == len(found) > 5
+        assert count == len(found) >= 5
         assert np.array_equal(classes[b, :count], labels)
         np.testing.assert_allclose(scores[b, :count], best, atol=1e-3)
         np.testing.assert_allclose(boxes[b, :count], found, atol=0.1)

@@ -10,6 +10,8 @@ from ..errors import ModelError, UnsupportedError
 _ADDRESSES = {
     "yolov5": "https://github.com/ultralytics/yolov5/releases/download/v7.0/{model}.pt",
     "yolov8": "https://github.com/ultralytics/assets/releases/download/v8.3.0/{model}.pt",
+    "yolov10": "https://github.com/ultralytics/assets/releases/download/v8.3.0/{model}.pt",
+    "yolo11": "https://github.com/ultralytics/assets/releases/download/v8.3.0/{model}.pt",
     "yolox_": "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/{model}.pth",
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
 }

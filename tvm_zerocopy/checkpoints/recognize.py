@@ -8,6 +8,8 @@ from ..errors import ModelError
 
 _STEM = "model.0.conv.weight"
 _LETTERS = {0.25: "n", 0.5: "s", 0.75: "m", 1.0: "l", 1.25: "x"}  # width multiple -> suffix, YOLOv5 and YOLOv8 alike
+_YOLO11_NAMES = {16: "yolo11n", 32: "yolo11s", 96: "yolo11x"}
+_YOLOV10_NAMES = {16: "yolov10n", 32: "yolov10s"}
 _YOLOX_STEM = "backbone.backbone.stem.conv.conv.weight"
 _YOLOX_NAMES = {16: "yolox_nano", 24: "yolox_tiny", 32: "yolox_s", 48: "yolox_m", 64: "yolox_l", 80: "yolox_x"}
 
@@ -18,7 +20,10 @@ _OTHERS = {
     "model.24.proto.cv1.conv.weight": "YOLOv5 segmentation",
     "model.22.proto.cv1.conv.weight": "YOLOv8 segmentation",
     "model.22.cv4.0.0.conv.weight": "YOLOv8 pose or oriented boxes",
-    "model.23.cv3.0.0.0.conv.weight": "YOLO11 or later",
+    "model.23.proto.cv1.conv.weight": "YOLO11 segmentation",
+    "model.23.cv4.0.0.conv.weight": "YOLO11 pose or oriented boxes",
+    "model.21.cv3.0.0.0.conv.weight": "YOLO12",
+    "model.22.m.0.1.attn.qkv.conv.weight": "YOLO26",
     "model.9.linear.weight": "YOLOv5 or YOLOv8 classification",
 }
 
@@ -33,6 +38,11 @@ def recognize(weights: Dict[str, np.ndarray]) -> Optional[str]:
             return f"yolov5{letter}"
         if letter and "model.22.cv3.0.2.weight" in weights:
             return f"yolov8{letter}"
+        if "model.10.attn.qkv.conv.weight" in weights:
+            return _YOLOV10_NAMES.get(_rows(weights, _STEM))
+        if "model.10.m.0.attn.qkv.conv.weight" in weights:
+            wide = "yolo11l" if "model.2.m.1.cv1.conv.weight" in weights else "yolo11m"
+            return {64: wide, **_YOLO11_NAMES}.get(_rows(weights, _STEM))
     if _YOLOX_STEM in weights:
         return _YOLOX_NAMES.get(_rows(weights, _YOLOX_STEM))
     if "layer4.1.conv2.weight" in weights and "layer1.2.conv1.weight" not in weights and "fc.weight" in weights:
@@ -45,6 +55,8 @@ def class_count(weights: Dict[str, np.ndarray]) -> Optional[int]:
     for entry, count in (
         ("model.24.m.0.weight", lambda rows: rows // 3 - 5),  # three anchors: box, objectness, classes
         ("model.22.cv3.0.2.weight", lambda rows: rows),
+        ("model.23.cv3.0.2.weight", lambda rows: rows),
+        ("model.23.one2one_cv3.0.2.weight", lambda rows: rows),
         ("head.cls_preds.0.weight", lambda rows: rows),
         ("fc.weight", lambda rows: rows),
     ):

@@ -10,18 +10,18 @@ import numpy as np
 import onnx
 
 from ..errors import ModelError
-from . import resnet, yolov5, yolov8, yolox
+from . import resnet, yolo11, yolov5, yolov8, yolov10, yolox
 from .blocks import Blocks
 from .graph import GraphBuilder, Tensor
 from .names import class_names
 from .weights import Weights
 
-_FAMILIES = {"yolov5": yolov5, "yolov8": yolov8, "yolox": yolox}
+_FAMILIES = {"yolov5": yolov5, "yolov8": yolov8, "yolov10": yolov10, "yolo11": yolo11, "yolox": yolox}
 
 
 def available() -> Tuple[str, ...]:
     """Names that ``build`` knows."""
-    return (*yolov5.SCALES, *yolov8.SCALES, *yolox.SCALES, "resnet18")
+    return (*(name for family in _FAMILIES.values() for name in family.SCALES), "resnet18")
 
 
 def build(
@@ -42,7 +42,8 @@ def build(
 
     ==========  =========  ==============================================================================
     YOLOv5      output0    (batch, boxes, 5 + classes): cx, cy, w, h in pixels, objectness, class scores
-    YOLOv8      output0    (batch, 4 + classes, boxes): cx, cy, w, h in pixels, class scores
+    YOLOv8, 11  output0    (batch, 4 + classes, boxes): cx, cy, w, h in pixels, class scores
+    YOLOv10     output0    (batch, 300, 6): x1, y1, x2, y2 in pixels, score, class; best first
     YOLOX       output     (batch, boxes, 5 + classes): raw grid offsets and log sizes, objectness, scores
     ResNet-18   output     (batch, classes): logits
     ==========  =========  ==============================================================================

@@ -1,6 +1,6 @@
 """Building blocks that the YOLO families share, each named and wired as in their published definitions."""
 
-from typing import Sequence
+from typing import Callable, Optional, Sequence
 
 import numpy as np
 
@@ -35,14 +35,15 @@ class Blocks:
     def node_name(name: str) -> str:
         return "/" + name.replace(".", "/")
 
-    def conv(self, name, x: Tensor, out: int, kernel=1, stride=1, pad=None, groups=1, gain=SILU_GAIN) -> Tensor:
-        """Convolution + BatchNorm (folded) + SiLU; ``name`` holds ``conv`` and ``bn``."""
+    def conv(self, name, x: Tensor, out: int, kernel=1, stride=1, pad=None, groups=1, gain=None, act=True) -> Tensor:
+        """Convolution + BatchNorm (folded) + SiLU where ``act``; ``name`` holds ``conv`` and ``bn``."""
+        gain = (SILU_GAIN if act else 1.0) if gain is None else gain
         shape = (out, x.shape[1] // groups, kernel, kernel)
         weight, bias = self.weights.conv_bn(f"{name}.conv", f"{name}.bn", shape, BN_EPS, gain)
         node = self.node_name(name)
         pad = kernel // 2 if pad is None else pad
         y = self.graph.conv(f"{node}/conv", x, weight, bias, stride, pad, groups)
-        return self.graph.silu(f"{node}/act", y)
+        return self.graph.silu(f"{node}/act", y) if act else y
 
     def plain_conv(self, name, x: Tensor, out: int, bias: np.ndarray, gain=8.0) -> Tensor:
         """1x1 convolution with bias and nothing else: what predictions are made with."""
@@ -58,29 +59,63 @@ class Blocks:
     def upsample(self, name, x: Tensor) -> Tensor:
         return self.graph.upsample(self.node_name(name), x)
 
-    def bottleneck(self, name, x: Tensor, shortcut: bool, kernels=(1, 3)) -> Tensor:
-        """Two convolutions of x's own width, added to x where ``shortcut``."""
+    def bottleneck(self, name, x: Tensor, shortcut: bool, kernels=(1, 3), between=None) -> Tensor:
+        """Two convolutions, to ``between`` channels (None: x's own) and back to x's, added to x where ``shortcut``."""
         channels = x.shape[1]
-        y = self.conv(f"{name}.cv1", x, channels, kernels[0])
+        y = self.conv(f"{name}.cv1", x, between or channels, kernels[0])
         y = self.conv(f"{name}.cv2", y, channels, kernels[1], gain=RESIDUAL_GAIN if shortcut else SILU_GAIN)
         return self.add(name, x, y) if shortcut else y
 
-    def c3(self, name, x: Tensor, out: int, count: int, shortcut: bool) -> Tensor:
+    def c3(self, name, x: Tensor, out: int, count: int, shortcut: bool, kernels=(1, 3)) -> Tensor:
         """YOLOv5's C3: half the channels through bottlenecks, half past them."""
         y = self.conv(f"{name}.cv1", x, out // 2)
         for i in range(count):
-            y = self.bottleneck(f"{name}.m.{i}", y, shortcut)
+            y = self.bottleneck(f"{name}.m.{i}", y, shortcut, kernels)
         past = self.conv(f"{name}.cv2", x, out // 2)
         return self.conv(f"{name}.cv3", self.concat(name, [y, past]), out)
 
     def c2f(self, name, x: Tensor, out: int, count: int, shortcut: bool) -> Tensor:
         """YOLOv8's C2f: every bottleneck's output reaches the last convolution."""
-        half = out // 2
+        return self.split_chain(name, x, out, count, lambda m, y: self.bottleneck(m, y, shortcut, kernels=(3, 3)))
+
+    def split_chain(self, name, x: Tensor, out: int, count: int, block: Callable, half: Optional[int] = None) -> Tensor:
+        """Half of the channels past, half through ``count`` blocks in a row, all of whose outputs reach the last
+        convolution; ``block(name, tensor)``; ``half``: None for ``out // 2``."""
+        half = out // 2 if half is None else half
         y = self.conv(f"{name}.cv1", x, 2 * half)
         parts = self.graph.split(self.node_name(name), y, [half, half], axis=1)
         for i in range(count):
-            parts.append(self.bottleneck(f"{name}.m.{i}", parts[-1], shortcut, kernels=(3, 3)))
+            parts.append(block(f"{name}.m.{i}", parts[-1]))
         return self.conv(f"{name}.cv2", self.concat(name, parts), out)
+
+    def attention_block(self, name, x: Tensor) -> Tensor:
+        """Self-attention among all pixels, then two 1x1 convolutions; each is added to what it reads.
+
+        YOLOv10 and YOLO11 take one head for each 64 channels.
+        """
+        y = self.add(name, x, self.attention(f"{name}.attn", x, max(x.shape[1] // 64, 1)))
+        z = self.conv(f"{name}.ffn.0", y, 2 * x.shape[1])
+        z = self.conv(f"{name}.ffn.1", z, x.shape[1], gain=RESIDUAL_GAIN, act=False)
+        return self.add(f"{name}.ffn", y, z)
+
+    def attention(self, name, x: Tensor, heads: int) -> Tensor:
+        """softmax(q^T k / sqrt(key)) over pixels, applied to v; plus a depthwise convolution of v for the position.
+
+        Queries and keys have half as many channels as values.
+        """
+        g, node = self.graph, self.node_name(name)
+        batch, channels, height, width = x.shape
+        value, key = channels // heads, channels // heads // 2
+        qkv = self.conv(f"{name}.qkv", x, channels + 2 * heads * key, act=False)
+        qkv = g.reshape(f"{node}/heads", qkv, (batch, heads, 2 * key + value, height * width))
+        q, k, v = g.split(f"{node}/qkv", qkv, [key, key, value], axis=2)
+        scores = g.matmul(f"{node}/scores", g.transpose(f"{node}/q", q, (0, 1, 3, 2)), k)
+        scores = g.binary("Mul", f"{node}/scale", scores, g.constant(f"{name}.scale", np.array(key**-0.5, np.float32)))
+        weights = g.softmax(f"{node}/weights", scores, axis=3)
+        seen = g.matmul(f"{node}/seen", v, g.transpose(f"{node}/to", weights, (0, 1, 3, 2)))
+        seen = g.reshape(f"{node}/seen", seen, x.shape)
+        place = self.conv(f"{name}.pe", g.reshape(f"{node}/v", v, x.shape), channels, 3, groups=channels, act=False)
+        return self.conv(f"{name}.proj", self.add(name, seen, place), channels, gain=RESIDUAL_GAIN, act=False)
 
     def sppf(self, name, x: Tensor, out: int, kernel=5) -> Tensor:
         """Spatial pyramid pooling, fast: three max-pools in a row see as far as 5, 9 and 13 side by side."""

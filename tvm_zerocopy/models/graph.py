@@ -78,7 +78,7 @@ class GraphBuilder:
         return self._one(op, name, [x.name], x.shape)
 
     def binary(self, op: str, name, a: Tensor, b: Tensor) -> Tensor:
-        """Add, Sub, Mul, Div or Pow, with broadcasting."""
+        """Add, Sub, Mul, Div, Mod or Pow, with broadcasting."""
         return self._one(op, name, [a.name, b.name], np.broadcast_shapes(a.shape, b.shape))
 
     def silu(self, name, x: Tensor) -> Tensor:
@@ -128,6 +128,32 @@ class GraphBuilder:
         scales = self.constant(f"resize.scales_{factor}", np.array([1, 1, factor, factor], np.float32)).name
         attrs = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return self._one("Resize", name, [x.name, roi, scales], (n, c, h * factor, w * factor), **attrs)
+
+    def matmul(self, name, a: Tensor, b: Tensor) -> Tensor:
+        """Matrix product of the last two axes; the others are equal."""
+        return self._one("MatMul", name, [a.name, b.name], a.shape[:-1] + b.shape[-1:])
+
+    def top_k(self, name, x: Tensor, k: int, axis: int) -> List[Tensor]:
+        """The k greatest along an axis, greatest first, and their places there (int64)."""
+        shape = x.shape[:axis] + (k,) + x.shape[axis + 1 :]
+        return self._node("TopK", name, [x.name, self._ints(f"{name}/k", [k])], [shape] * 2, axis=axis)
+
+    def gather_elements(self, name, x: Tensor, index: Tensor, axis: int) -> Tensor:
+        """``x`` at ``index`` along an axis; the index has as many axes as ``x``."""
+        return self._one("GatherElements", name, [x.name, index.name], index.shape, axis=axis)
+
+    def expand(self, name, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return self._one("Expand", name, [x.name, self._ints(f"{name}/shape", shape)], tuple(shape))
+
+    def reduce_max(self, name, x: Tensor, axis: int) -> Tensor:
+        """The greatest along an axis, which goes."""
+        shape = x.shape[:axis] + x.shape[axis + 1 :]
+        if self.opset < 18:
+            return self._one("ReduceMax", name, [x.name], shape, axes=[axis], keepdims=0)
+        return self._one("ReduceMax", name, [x.name, self._ints(f"{name}/axes", [axis])], shape, keepdims=0)
+
+    def to_float(self, name, x: Tensor) -> Tensor:
+        return self._one("Cast", name, [x.name], x.shape, to=TensorProto.FLOAT)
 
     def global_average_pool(self, name, x: Tensor) -> Tensor:
         return self._one("GlobalAveragePool", name, [x.name], x.shape[:2] + (1, 1))

@@ -68,6 +68,14 @@ class Weights:
             return np.asarray(default, np.float32)
         return self._take(name, shape).astype(np.float32)
 
+    def has(self, name: str) -> bool:
+        """True if a checkpoint was given and holds the entry."""
+        return self._state is not None and name in self._state
+
+    def leave(self, prefix: str) -> None:
+        """Entries of this prefix are known, and not needed: what only training uses."""
+        self._used.update(name for name in self._state or () if name.startswith(prefix))
+
     def check_all_used(self, model: str) -> None:
         """Raise ModelError if the state dict holds weights that this network has no place for."""
         left = [k for k in self._state or () if k not in self._used and not k.endswith(_BOOKKEEPING)]

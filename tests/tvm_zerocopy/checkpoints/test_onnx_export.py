@@ -44,7 +44,16 @@ def test_yolov5s_at_640_has_the_published_output(tmp_path):
     assert raw.shape == (1, 25200, 85) and np.isfinite(raw).all()
 
 
-@pytest.mark.parametrize("model, head", [("yolov5n", (1, 252, 8)), ("yolov8n", (1, 7, 84)), ("resnet18", (1, 3))])
+@pytest.mark.parametrize(
+    "model, head",
+    [
+        ("yolov5n", (1, 252, 8)),
+        ("yolov8n", (1, 7, 84)),
+        ("yolo11n", (1, 7, 84)),
+        ("yolov10n", (1, 84, 6)),
+        ("resnet18", (1, 3)),
+    ],
+)
 @pytest.mark.parametrize("layout", ["write_zip", "write_legacy"])
 def test_weights_classes_and_anchors_are_the_checkpoints(files, tmp_path, model, head, layout):
     weights, names = published_weights(model, 3), ["ant", "bee", "cow"]

@@ -22,11 +22,15 @@ PUBLISHED = {
     "yolov8n": (3_151_904, 8.7),
     "yolov8s": (11_156_544, 28.6),
     "yolov8m": (25_886_080, 78.9),
+    "yolo11n": (2_616_248, 6.5),
+    "yolo11s": (9_443_760, 21.5),
+    "yolo11m": (20_091_712, 68.0),
+    "yolo11l": (25_340_992, 86.9),
     "yolox_s": (8_956_703, 26.8),
     "yolox_tiny": (5_047_191, 6.45),
     "resnet18": (11_684_712, 3.63),
 }
-SMALL = ("yolov5n", "yolov8n", "yolox_nano", "resnet18")
+SMALL = ("yolov5n", "yolov8n", "yolo11n", "yolox_nano", "resnet18")
 
 
 def parameters_and_gflops(model):
@@ -71,11 +75,22 @@ def test_random_weights_give_finite_unsaturated_outputs_in_any_opset(name, opset
     output = run(model, noise(model))
     assert output.shape == tuple(d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim)
     assert np.isfinite(output).all()
-    scores = output[:, 4:] if name == "yolov8n" else output if name == "resnet18" else output[..., 4:]
+    scores = output[:, 4:] if name in ("yolov8n", "yolo11n") else output if name == "resnet18" else output[..., 4:]
     assert scores.std() > 1e-3
     if name != "resnet18":
         assert ((scores > 1e-4) & (scores < 1 - 1e-4)).mean() > 0.95
     np.testing.assert_allclose(output, run(models.build(name, opset=13, seed=3), noise(model)), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_yolov10_gives_its_best_boxes_in_order(opset):
+    model = models.build("yolov10n", size=(128, 160), classes=7, opset=opset, batch=2)
+    boxes = run(model, noise(model))
+    assert boxes.shape == (2, 300, 6)
+    scores, labels = boxes[..., 4], boxes[..., 5]
+    assert (np.diff(scores, axis=1) <= 0).all() and scores.std() > 1e-3 and ((scores > 0) & (scores < 1)).all()
+    assert set(np.unique(labels)) == set(range(7))
+    assert (boxes[..., 2:4] > boxes[..., :2]).all()
 
 
 def test_output_shapes_and_names_are_the_exporters():
@@ -85,6 +100,8 @@ def test_output_shapes_and_names_are_the_exporters():
 
     assert io(models.build("yolov5n")) == [("images", (1, 3, 640, 640)), ("output0", (1, 25200, 85))]
     assert io(models.build("yolov8n")) == [("images", (1, 3, 640, 640)), ("output0", (1, 84, 8400))]
+    assert io(models.build("yolo11n"))[1] == ("output0", (1, 84, 8400))
+    assert io(models.build("yolov10n"))[1] == ("output0", (1, 300, 6))
     assert io(models.build("yolox_tiny", size=640)) == [("images", (1, 3, 640, 640)), ("output", (1, 8400, 85))]
     assert io(models.build("yolov5n", size=(256, 448), classes=["a", "b"], batch=2))[1] == ("output0", (2, 7056, 7))
 
