@@ -100,11 +100,11 @@ class _Session:
         total = source.count if args.limit is None else args.limit
         with source, common.Steps("detecting", total) as steps:
             try:
-                for frame in self._frames(source, camera):
+                for frame in self._frames(source):
                     self._one(frame, source)
                     steps.advance(frame.name)
             except KeyboardInterrupt:
-                if not camera:  # there it is how people stop
+                if not source.live:  # there it is how people stop
                     raise
             finally:
                 if self.writer is not None:
@@ -114,12 +114,12 @@ class _Session:
     def _full(self) -> bool:
         return self._args.limit is not None and self._number >= self._args.limit
 
-    def _frames(self, source: Source, camera: bool) -> Iterator[SourceFrame]:
+    def _frames(self, source: Source) -> Iterator[SourceFrame]:
         """The source's frames up to the limit; errors go to ``problems``, after what could be read."""
         with contextlib.ExitStack() as stack:
             frames = iter(source)
             if not source.still:
-                ahead = ReadAhead(source, depth=1 if camera else 2, newest=camera)
+                ahead = ReadAhead(source, depth=1 if source.live else 2, newest=source.live)
                 stack.callback(ahead.close)
                 frames = iter(ahead)
             while not self._full:

@@ -39,6 +39,8 @@ class Source:
     name : str
     still : bool
         True: every frame is a picture of its own (saved as pictures); False: frames of one moving picture.
+    live : bool
+        True: frames come at their own time and a late one is worth less than the newest (a camera).
     count : int or None
         How many frames there are, where that is known.
     rate : Fraction or None
@@ -50,6 +52,7 @@ class Source:
 
     name: str = ""
     still: bool = False
+    live: bool = False
     count: Optional[int] = None
     rate: Optional[Fraction] = None
 

@@ -176,6 +176,8 @@ class CameraSource(VideoSource):
     Raises SourceError if there is no such camera or it cannot be opened.
     """
 
+    live = True
+
     def __init__(self, where: str, size: Optional[Tuple[int, int]] = None):
         device = f"/dev/video{where}" if where.isdecimal() else where
         self.name = f"camera {device}"
