@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import wmma
 from .conv2d import Conv2d
 from .conv2d_wmma import Conv2dWmma
 from .fallback import Fallback
@@ -13,6 +14,7 @@ CHANNEL_BLOCK = 16  # channels that lie together: the side of a tensor core's ti
 
 def rules():
     """The rules in the order in which they are tried."""
+    wmma.register()  # here and not where a kernel is scheduled: tuning logs' records name the intrinsics too
     return [Preprocess(), Conv2dWmma(), Conv2d(), Fallback()]
 
 

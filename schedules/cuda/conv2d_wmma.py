@@ -85,7 +85,6 @@ def best_tile(gemm, tiles, machine):
 
 
 def _schedule(sch, name, tile, gemm):
-    wmma.register()
     conv = sch.get_sblock(name)
     epilogue = inline_epilogue(sch, conv)
     if epilogue is not None:
