@@ -2,6 +2,8 @@
 
 from typing import Callable
 
+import numpy as np
+
 from .geometry import Axis
 from .ops import tir
 
@@ -28,6 +30,14 @@ def linear_taps(axis: Axis, position, weight_at_edge: bool, bind: Callable):
     first, second = (tir.max(tir.min(i, last), 0) for i in (index, index + 1))
     weights = (_fixed_point(tir.const(1, "float32") - weight), _fixed_point(weight))
     return (_inside_or_minus_one(axis, target, first), second, *weights)
+
+
+def falls_on_pixels(axis: Axis) -> bool:
+    """Whether along an axis of known size all input pixels lie on the centres of source pixels (1920 to 640: on every
+    third), so that the second of `linear_taps` never has a weight."""
+    at = ((np.arange(axis.new) + 0.5) * axis.step.value - 0.5).astype(np.float32)
+    weight = at - np.floor(at)
+    return bool((at >= 0).all() and (np.rint(weight * np.float32(1 << COEFFICIENT_BITS)) == 0).all())
 
 
 def nearest_tap(axis: Axis, position):

@@ -12,7 +12,7 @@ from tvm_zerocopy.specs import Frame, Preprocess
 from . import samples
 from .color import to_rgb
 from .geometry import Axis, picture_axes
-from .interpolate import bilinear, linear_taps, nearest_tap
+from .interpolate import bilinear, falls_on_pixels, linear_taps, nearest_tap
 from .ops import tir
 from .script import T
 from .tensors import check_size, declare_parameters, frame_tensors
@@ -43,7 +43,6 @@ class _Kernel:
         self.input_height, self.input_width = input_size
         self.tensors = frame_tensors(frame)
         self.linear = preprocess.interpolation == "linear"
-        self.taps = range(2 if self.linear else 1)
         self.samples = range(samples.count(frame))
 
     def emit(self):
@@ -63,7 +62,10 @@ class _Kernel:
         image_shape = (batch, 3, height, width) if self.preprocess.layout == "NCHW" else (batch, height, width, 3)
         self.image = T.arg("image", T.buffer(image_shape, self.dtype))
         check_size(self.frame, self.tensors)
-        row_axis, column_axis = self._axes()
+        row_axis, column_axis = axes = self._axes()
+        # where every input pixel is one of the frame's, there is nothing to interpolate
+        self.interpolates = self.linear and (self.frame.dynamic or not all(map(falls_on_pixels, axes)))
+        self.taps = range(2 if self.interpolates else 1)
         self.rows = self._table("rows", row_axis, height, weight_at_edge=True)
         self.columns = self._table("columns", column_axis, width, weight_at_edge=False)
         shape = (len(self.samples), len(self.taps), len(self.taps), batch, height, width)
@@ -91,12 +93,12 @@ class _Kernel:
 
     def _table(self, name, axis, size, weight_at_edge):
         """Source indices, then weights, of every output position along one axis; int32."""
-        table = _buffer(name, (4 if self.linear else 1, size), "int32")
+        table = _buffer(name, (4 if self.interpolates else 1, size), "int32")
         with T.serial(0, size) as position, T.sblock(name):
             v = T.axis.spatial(size, position)
             at = tir.Cast("int32", v)
             values = linear_taps(axis, at, weight_at_edge, _bind) if self.linear else nearest_tap(axis, at)
-            for k, value in enumerate(values):
+            for k, value in enumerate(values if self.interpolates else values[:1]):
                 T.buffer_store(table, value, [k, v])
         return table
 
@@ -128,7 +130,7 @@ class _Kernel:
         def rgb(i, j):
             return to_rgb(self.frame, [tir.Cast("int32", self.gathered[s, i, j, n, y, x]) for s in self.samples])
 
-        if not self.linear:
+        if not self.interpolates:
             return rgb(0, 0)
         corners = [[rgb(i, j) for j in self.taps] for i in self.taps]
         row_weights, column_weights = (

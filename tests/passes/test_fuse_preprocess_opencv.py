@@ -1,12 +1,16 @@
 """The preprocess kernel against OpenCV: what people run today, on sizes nobody chose."""
 
+import math
+
 import numpy as np
 import pytest
+import tvm
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opencv_preprocess import opencv_levels, to_bgr
 from preprocess_cases import INPUT, LAYOUTS, kernel, random_frame
 
+from tvm_zerocopy.passes.preprocess_kernel import preprocess_kernel
 from tvm_zerocopy.specs import YUV_420, YUV_422, Frame, Preprocess
 
 RAW = {"scale": 1.0}  # levels 0..255, so that equal means equal
@@ -50,6 +54,24 @@ def test_every_format_equals_opencv(name, planes, height, width, padding, misali
     arrays = random_frame(frame, height, width, seed, padding, misalign)
     found = kernel(frame, preprocess)(*arrays)
     np.testing.assert_array_equal(found, opencv_levels(to_bgr(frame, arrays), preprocess, INPUT))
+
+
+@pytest.mark.parametrize("name", ["bgr8", "nv12"])
+@pytest.mark.parametrize("factors, taps", [((1, 1), 1), ((3, 3), 1), ((1, 5), 1), ((2, 2), 4), ((3, 4), 4)])
+def test_fixed_sizes_that_fall_on_pixels(name, factors, taps):
+    """Odd multiples of the input's sides need one pixel each, not four; the levels are the same."""
+    height, width = (side * factor for side, factor in zip(INPUT, factors))
+    frame, preprocess = Frame(name, height=height, width=width), Preprocess(resize="stretch", **RAW)
+    arrays = random_frame(frame, height, width, padding=3)
+    built = preprocess_kernel(frame, preprocess, *INPUT)
+    assert _gathered(built) == taps * 3 * INPUT[0] * INPUT[1]
+    found = kernel(frame, preprocess)(*arrays)
+    np.testing.assert_array_equal(found, opencv_levels(to_bgr(frame, arrays), preprocess, INPUT))
+
+
+def _gathered(func):
+    sch = tvm.s_tir.Schedule(tvm.IRModule({"main": func}))
+    return math.prod(int(extent) for extent in sch.get(sch.get_sblock("gather")).writes[0].source.shape)
 
 
 @pytest.mark.parametrize("name", ["bgr8", "nv12"])
