@@ -53,7 +53,7 @@ class Conv2d(Rule):
         if name is None or not is_plain(sch, name):
             return None
         gemm = Gemm.of(sch, sch.get_sblock(name))
-        tiles = [tile for tile in TILES if gemm.columns % tile.columns == 0]
+        tiles = [tile for tile in TILES if gemm.has_all_axes and gemm.columns % tile.columns == 0]
         if not tiles:
             return None
         if not tuning:

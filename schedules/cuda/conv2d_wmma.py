@@ -65,6 +65,8 @@ class Conv2dWmma(Rule):
         if {str(read.source.dtype) for read in block.reads} != {"float16"}:
             return None
         gemm = Gemm.of(sch, sch.get_sblock(name))
+        if not gemm.has_all_axes:
+            return None
         tiles = [tile for tile in TILES if gemm.columns % tile.columns == 0]
         if not tuning:
             return _schedule(sch, name, best_tile(gemm, tiles, machine_of(target)), gemm)

@@ -31,6 +31,12 @@ class Gemm:
         n, oc, h, w, co = extents[:5]
         return cls(n * h * w, oc * co, int(np.prod(extents[5:])), len(extents) == 8)
 
+    @property
+    def has_all_axes(self) -> bool:
+        """False for a product of one row (a convolution that gives one pixel) or one step: `as_matrix_product` leaves
+        out axes of one element, and one that is not there cannot be padded to a tile."""
+        return self.rows > 1 and self.depth > 1
+
 
 def as_matrix_product(sch, block, tile) -> None:
     """Turns the convolution into C[m, n] += A[c, m, k] * B[c, k, n]: c is a chunk of the reduction and k a step of it.

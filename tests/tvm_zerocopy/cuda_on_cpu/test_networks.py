@@ -5,6 +5,7 @@ import emulator
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import tvm_zerocopy as tz
 from tvm_zerocopy import embedded
@@ -38,6 +39,40 @@ def test_raw_outputs_are_onnxruntime_s(compile_emulated, name):
     blob = network_input(picture, tz.Preprocess())
     expected = session.run(None, {session.get_inputs()[0].name: blob})[0]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * max(1.0, np.abs(expected).max()))
+
+
+def small_convolutions():
+    """Convolutions that give one pixel, over one and several input pixels, and one over a single number a pixel."""
+    random = np.random.default_rng(5)
+    shapes = {"w0": (32, 3, 3, 3), "w1": (32, 32, 3, 3), "w2": (48, 32, 1, 1), "w3": (1, 48, 1, 1), "w4": (32, 1, 1, 1)}
+    weights = [
+        numpy_helper.from_array((random.standard_normal(s) / np.prod(s[1:]) ** 0.5).astype("float32"), n)
+        for n, s in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("Conv", ["images", "w0"], ["a"], pads=[1] * 4, strides=[2, 2]),
+        helper.make_node("Conv", ["a", "w1"], ["b"], pads=[1] * 4, strides=[2, 2]),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Conv", ["c", "w2"], ["d"]),
+        helper.make_node("Conv", ["d", "w3"], ["e"]),
+        helper.make_node("Conv", ["e", "w4"], ["output"]),
+    ]
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 4, 4])]
+    outputs = [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 32, 1, 1])]
+    graph = helper.make_graph(nodes, "small", inputs, outputs, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize("precision, bound", [("float32", 1e-5), ("float16", 5e-3)])
+def test_convolutions_that_give_one_pixel(compile_emulated, precision, bound):
+    model = small_convolutions()
+    engine = compile_emulated(model, postprocess=None, preprocess=tz.Preprocess(), precision=precision)
+    picture = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
+    found = engine(managed(picture))[0]
+    blob = np.ascontiguousarray(picture[None, :, :, ::-1].transpose(0, 3, 1, 2)).astype("float32") / 255
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"images": blob})[0]
+    np.testing.assert_allclose(found, expected, atol=bound * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", MODELS[:2])
