@@ -88,6 +88,13 @@ class Blocks:
             parts.append(block(f"{name}.m.{i}", parts[-1]))
         return self.conv(f"{name}.cv2", self.concat(name, parts), out)
 
+    def half_through(self, name, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Half of the channels through ``function``, half past it, between two 1x1 convolutions."""
+        half = x.shape[1] // 2
+        y = self.conv(f"{name}.cv1", x, 2 * half)
+        past, y = self.graph.split(self.node_name(name), y, [half, half], axis=1)
+        return self.conv(f"{name}.cv2", self.concat(name, [past, function(y)]), x.shape[1])
+
     def attention_block(self, name, x: Tensor) -> Tensor:
         """Self-attention among all pixels, then two 1x1 convolutions; each is added to what it reads.
 

@@ -62,9 +62,10 @@ def yolo11(
 
 def _c2psa(b: Blocks, name: str, x: Tensor, count: int) -> Tensor:
     """Half of the channels through attention blocks, half past them."""
-    half = x.shape[1] // 2
-    y = b.conv(f"{name}.cv1", x, 2 * half)
-    past, y = b.graph.split(b.node_name(name), y, [half, half], axis=1)
-    for i in range(count):
-        y = b.attention_block(f"{name}.m.{i}", y)
-    return b.conv(f"{name}.cv2", b.concat(name, [past, y]), x.shape[1])
+
+    def attention(y):
+        for i in range(count):
+            y = b.attention_block(f"{name}.m.{i}", y)
+        return y
+
+    return b.half_through(name, x, attention)

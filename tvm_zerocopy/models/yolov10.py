@@ -38,7 +38,7 @@ def yolov10(b: Blocks, x: Tensor, classes: int, depth: float, width: float, inve
     x = _down(b, "model.7", p4, ch(1024))
     x = inverted("model.8", x, ch(1024), n(3)) if inverted_top else b.c2f("model.8", x, ch(1024), n(3), True)
     x = b.sppf("model.9", x, ch(1024))
-    top = _partial_attention(b, "model.10", x)
+    top = b.half_through("model.10", x, lambda y: b.attention_block("model.10", y))
 
     x = b.concat("model.12", [b.upsample("model.11", top), p4])
     middle = b.c2f("model.13", x, ch(512), n(3), False)
@@ -61,14 +61,6 @@ def yolov10(b: Blocks, x: Tensor, classes: int, depth: float, width: float, inve
 def _down(b: Blocks, name: str, x: Tensor, out: int) -> Tensor:
     """Half the size: channels by a 1x1 convolution, pixels by a depthwise one."""
     return b.conv(f"{name}.cv2", b.conv(f"{name}.cv1", x, out), out, 3, 2, groups=out, act=False)
-
-
-def _partial_attention(b: Blocks, name: str, x: Tensor) -> Tensor:
-    """Half of the channels through self-attention, half past it."""
-    half = x.shape[1] // 2
-    y = b.conv(f"{name}.cv1", x, 2 * half)
-    past, y = b.graph.split(b.node_name(name), y, [half, half], axis=1)
-    return b.conv(f"{name}.cv2", b.concat(name, [past, b.attention_block(name, y)]), x.shape[1])
 
 
 def _inverted_block(b: Blocks, name: str, x: Tensor) -> Tensor:
