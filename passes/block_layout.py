@@ -177,31 +177,25 @@ class _Converter(relax.PyExprMutator):
         in_channels = group_in * groups
         window = ints(attrs.strides), ints(attrs.padding), ints(attrs.dilation)
         if groups == in_channels == out_channels and groups > 1 and (data in self.twins or groups >= block):
-            packed = np.moveaxis(_pad_axis(kernel[:, 0], 0, block).reshape(-1, block, *kernel.shape[2:]), 1, -1)
-            operands = self.value(self.blocked(data)), relax.const(np.ascontiguousarray(packed))
+            packed = blocked_ops.pack_outputs(kernel[:, 0], block)
+            operands = self.value(self.blocked(data)), relax.const(packed)
             return self._emit_te(blocked_ops.depthwise_conv2d_nchwc, *operands, *window, channels=out_channels)
         if groups > 1 and (group_in % block or (out_channels // groups) % block):
             return None
         if out_channels < block and data not in self.twins:
             return None  # half-empty vectors pay only where nothing has to be rearranged for them
         if in_channels < block and data not in self.twins:
-            packed = np.moveaxis(_pad_axis(kernel, 0, block).reshape(-1, block, *kernel.shape[1:]), 1, -1)
-            operands = self.plain(data), relax.const(np.ascontiguousarray(packed))
+            operands = self.plain(data), relax.const(blocked_ops.pack_outputs(kernel, block))
         else:
-            padded = _pad_axis(_pad_axis(kernel, 0, block), 1, block)
-            packed = padded.reshape(-1, block, padded.shape[1] // block, block, *kernel.shape[2:])
-            packed = np.ascontiguousarray(packed.transpose(0, 2, 4, 5, 3, 1))
-            if self.winograd and groups == 1:
-                if _suits_winograd(packed, window, static_shape(call)):
-                    make, transform = winograd_ops.conv2d_winograd, winograd_ops.transform_filter
-                    return self._winograd(call, packed, window[1], make, transform)
-                if _suits_strided_winograd(packed, window, static_shape(call)):
-                    make = winograd_strided_ops.conv2d_winograd_strided
-                    return self._winograd(call, packed, window[1], make, winograd_strided_ops.transform_filter)
+            packed = blocked_ops.pack_filter(kernel, block)
+            algorithm = _winograd_for(packed, window, static_shape(call)) if self.winograd and groups == 1 else None
+            if algorithm is not None:
+                return self._winograd(call, packed, window[1], algorithm)
             operands = self.value(self.blocked(data)), relax.const(packed)
         return self._emit_te(blocked_ops.conv2d_nchwc, *operands, *window, groups, channels=out_channels)
 
-    def _winograd(self, call, packed, padding, make, transform):
+    def _winograd(self, call, packed, padding, algorithm):
+        make, transform = algorithm
         data = self.value(self.blocked(call.args[0]))
         kernel = make(static_shape(data), packed.shape[0], padding)
         n, channels, out_h, out_w = static_shape(call)
@@ -297,7 +291,7 @@ class _Converter(relax.PyExprMutator):
         if len(own) not in (3, 4) or own[-3] != shape[1] or (len(own) == 4 and own[0] not in (1, shape[0])):
             return None
         value = value.reshape((1,) * (4 - len(own)) + own)
-        value = _pad_axis(value, 1, self.block, fill=1.0 if op_name == "relax.divide" else 0.0)
+        value = blocked_ops.pad_axis(value, 1, self.block, fill=1.0 if op_name == "relax.divide" else 0.0)
         value = value.reshape(value.shape[0], -1, self.block, *value.shape[2:])
         return relax.const(np.ascontiguousarray(np.moveaxis(value, 2, -1)))
 
@@ -324,42 +318,22 @@ def _is_float_nchw(call):
     return shape is not None and len(shape) == 4
 
 
-def _suits_winograd(packed, window, out_shape):
-    """Enough channels that the matrix products outweigh the transforms, and enough pixels that reading the transformed
-    filters, four times the size of plain ones, costs less than the multiplications saved."""
+def _winograd_for(packed, window, out_shape):
+    """(kernel's maker, filter's transform) of the Winograd convolution that pays for a window of 3x3, or None.
+
+    There must be enough channels that the matrix products outweigh the transforms, and enough pixels that reading the
+    transformed filters, which are larger than plain ones, costs less than the multiplications saved.
+    """
     out_blocks, in_blocks, *kernel, block, _ = packed.shape
     strides, _, dilation = window
-    return (
-        kernel == [3, 3]
-        and strides == [1, 1]
-        and dilation == [1, 1]
-        and min(in_blocks, out_blocks) * block >= WINOGRAD_CHANNELS
-        and out_shape[0] * out_shape[2] * out_shape[3] >= WINOGRAD_PIXELS
-        and min(out_shape[2:]) >= 8
-    )
-
-
-def _suits_strided_winograd(packed, window, out_shape):
-    """Long enough products, rows that four outputs at a time do not overshoot by much, and transformed filters, three
-    times the size of plain ones, that are not worth more reading than the multiplications saved."""
-    out_blocks, in_blocks, *kernel, block, _ = packed.shape
-    strides, _, dilation = window
-    width = out_shape[3]
-    return (
-        kernel == [3, 3]
-        and strides == [2, 2]
-        and dilation == [1, 1]
-        and min(in_blocks, out_blocks) * block >= WINOGRAD_CHANNELS
-        and -width % winograd_strided_ops.TILE * 8 <= width
-        and 3 * packed.nbytes <= STRIDED_FILTER_BYTES
-        and out_shape[0] * out_shape[2] * width >= WINOGRAD_PIXELS
-    )
-
-
-def _pad_axis(array, axis, multiple, fill=0.0):
-    missing = -array.shape[axis] % multiple
-    if not missing:
-        return array
-    widths = [(0, 0)] * array.ndim
-    widths[axis] = (0, missing)
-    return np.pad(array, widths, constant_values=fill)
+    batch, _, height, width = out_shape
+    if kernel != [3, 3] or dilation != [1, 1]:
+        return None
+    if min(in_blocks, out_blocks) * block < WINOGRAD_CHANNELS or batch * height * width < WINOGRAD_PIXELS:
+        return None
+    if strides == [1, 1] and min(height, width) >= 8:
+        return winograd_ops.conv2d_winograd, winograd_ops.transform_filter
+    overshoot = -width % winograd_strided_ops.TILE
+    if strides == [2, 2] and overshoot * 8 <= width and 3 * packed.nbytes <= STRIDED_FILTER_BYTES:
+        return winograd_strided_ops.conv2d_winograd_strided, winograd_strided_ops.transform_filter
+    return None

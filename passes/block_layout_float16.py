@@ -53,15 +53,13 @@ class _KeptAsFloat16(KeptAsFloat32):
         if not np.isfinite(kernel).all():
             return None  # a weight beyond float16's range: this layer stays in float32
         out_channels, in_channels = kernel.shape[:2]
-        kernel = _pad(kernel, 0)
         if in_channels < BLOCK and data not in converter.twins:  # a first layer: no channels to put in blocks
-            operand, packed = converter.plain(data), np.moveaxis(kernel.reshape(-1, BLOCK, *kernel.shape[1:]), 1, -1)
+            operand, packed = converter.plain(data), blocked_ops.pack_outputs(kernel, BLOCK)
         else:
-            operand, kernel = converter.moved(converter.blocked(data)), _pad(kernel, 1)
-            blocks = kernel.reshape(-1, BLOCK, kernel.shape[1] // BLOCK, BLOCK, *kernel.shape[2:])
-            packed = blocks.transpose(0, 2, 4, 5, 3, 1)
+            operand = converter.moved(converter.blocked(data))
+            packed = blocked_ops.pack_filter(kernel, BLOCK)
         window = ints(attrs.strides), ints(attrs.padding), ints(attrs.dilation)
-        weights = relax.const(np.ascontiguousarray(packed))
+        weights = relax.const(packed)
         kernel = _kernel(static_shape(operand), str(operand.ty.dtype), packed.shape, window)
         n, _, *size = static_shape(call)
         out_type = relax.TensorType((n, packed.shape[0], *size, BLOCK), "float32")
@@ -86,10 +84,3 @@ def _kernel(data_shape, data_dtype, weight_shape, window):
 
 def _cast(data, dtype):
     return te.compute(data.shape, lambda *i: tirx.Cast(dtype, data(*i)), name=f"to_{dtype}")
-
-
-def _pad(array, axis):
-    missing = -array.shape[axis] % BLOCK
-    widths = [(0, 0)] * array.ndim
-    widths[axis] = (0, missing)
-    return np.pad(array, widths)

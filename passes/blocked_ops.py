@@ -6,7 +6,31 @@ block are contiguous, which is one vector register. Lanes past C hold finite val
 
 from __future__ import annotations
 
+import numpy as np
 from tvm import te, tirx
+
+
+def pad_axis(array: np.ndarray, axis: int, multiple: int, fill=0.0) -> np.ndarray:
+    """The array with one axis padded at its end to a multiple; the array itself if it is one."""
+    missing = -array.shape[axis] % multiple
+    if not missing:
+        return array
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, missing)
+    return np.pad(array, widths, constant_values=fill)
+
+
+def pack_outputs(weight: np.ndarray, block: int) -> np.ndarray:
+    """(O, ...) to (OCB, ..., co): a filter over plain channels, or a depthwise one without its axis of one."""
+    blocks = pad_axis(weight, 0, block).reshape(-1, block, *weight.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(blocks, 1, -1))
+
+
+def pack_filter(weight: np.ndarray, block: int) -> np.ndarray:
+    """(O, I, KH, KW) to (OCB, ICB, KH, KW, ci, co), the channels padded with zeros."""
+    padded = pad_axis(pad_axis(weight, 0, block), 1, block)
+    blocks = padded.reshape(-1, block, padded.shape[1] // block, block, *padded.shape[2:])
+    return np.ascontiguousarray(blocks.transpose(0, 2, 4, 5, 3, 1))
 
 
 def pad_spatial(data, padding, value=0.0, name="pad_data"):

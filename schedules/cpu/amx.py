@@ -6,7 +6,7 @@ import math
 
 import tvm
 
-from .base import Rule, divisors, find_block, inline_epilogue, schedule_of
+from .base import Rule, divisors, find_block, inline_crop, schedule_of
 from .machine import machine_of
 
 PADDED_BYTES = 512 << 10  # a quarter of a core's second-level cache
@@ -41,14 +41,10 @@ class AmxConv2d(Rule):
     def _schedule(self, sch, order, pairs):
         conv, pad, crop = (sch.get_sblock(find_block(sch, name)) for name in ("amx_conv2d", "pad_data", "amx_crop"))
         rows = int(sch.get(conv).writes[0].region[4].extent)
-        out = inline_epilogue(sch, crop)
-        if out is None:
-            out = crop
-        else:
-            sch.compute_inline(crop)
-            for operand in sch.get_producers(out):  # a residual's conversion to float32
-                if not sch.get(operand).name_hint.startswith("amx_"):
-                    sch.compute_inline(operand)
+        out = inline_crop(sch, crop)
+        for operand in sch.get_producers(out):  # a residual's conversion to float32
+            if not sch.get(operand).name_hint.startswith("amx_"):
+                sch.compute_inline(operand)
 
         n, oc, h, w, c = sch.get_loops(out)
         group, pair, row = sch.split(h, [None, pairs, 2])

@@ -72,6 +72,15 @@ def inline_epilogue(sch: s_tir.Schedule, block):
             sch.compute_inline(consumer)
 
 
+def inline_crop(sch: s_tir.Schedule, crop):
+    """The block that stores the kernel's result: the epilogue's last with ``crop`` inlined into it, or ``crop``."""
+    last = inline_epilogue(sch, crop)
+    if last is None:
+        return crop
+    sch.compute_inline(crop)
+    return last
+
+
 def divisors(extent: int, limit: int):
     """Divisors of ``extent`` up to ``limit``, ascending."""
     return [d for d in range(1, min(extent, limit) + 1) if extent % d == 0]
@@ -83,3 +92,29 @@ def in_registers(sch: s_tir.Schedule, loops):
     sch.vectorize(lane)
     for loop in outer:
         sch.unroll(loop)
+
+
+def accumulate_in_registers(sch: s_tir.Schedule, block, place, tile, reduction):
+    """Keeps the sums of a tile in registers through the whole reduction, and stores them once.
+
+    Parameters
+    ----------
+    block : reduction block, its loops in order: ``place``, the reduction, ``tile``
+    place : loop
+        One turn of it makes a tile.
+    tile : three loops
+        The innermost; the last is the vector.
+    reduction : loop
+        The outermost of the reduction.
+
+    Returns
+    -------
+    The block that stores the tile.
+    """
+    store = sch.cache_write(block, 0, "local")
+    sch.reverse_compute_at(store, place, preserve_unit_loops=True)
+    in_registers(sch, sch.get_loops(store)[-3:])
+    in_registers(sch, tile)
+    init = sch.decompose_reduction(block, reduction)
+    in_registers(sch, sch.get_loops(init)[-3:])
+    return store

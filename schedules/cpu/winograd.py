@@ -7,7 +7,7 @@ itself; the filters are read once in all, which pays where they outweigh the act
 
 from __future__ import annotations
 
-from .base import Rule, divisors, find_block, in_registers, inline_epilogue, schedule_of
+from .base import Rule, accumulate_in_registers, divisors, find_block, inline_crop, schedule_of
 from .machine import machine_of
 from .register_tile import best_tile, oc_tiles, pixel_tiles
 
@@ -50,11 +50,7 @@ class WinogradConv2dNCHWc(Rule):
         source, gemm, output, crop = (
             sch.get_sblock(find_block(sch, "winograd_" + part)) for part in ("input", "gemm", "output", "crop")
         )
-        last = inline_epilogue(sch, crop)
-        if last is None:
-            last = crop
-        else:
-            sch.compute_inline(crop)
+        last = inline_crop(sch, crop)
 
         # 4x4 pixels at a time, from the output transform through the epilogue in registers
         n, oc, h, w, lane = sch.get_loops(last)
@@ -85,12 +81,7 @@ class WinogradConv2dNCHWc(Rule):
         sch.reorder(xi, oc_outer, p_outer, ic, ci, oc_inner, p_inner, co)
         if structure == "staged":
             sch.parallel(sch.fuse(*loops[:-6], xi, oc_outer))
-        store = sch.cache_write(gemm, 0, "local")
-        sch.reverse_compute_at(store, p_outer, preserve_unit_loops=True)
-        in_registers(sch, sch.get_loops(store)[-3:])
-        in_registers(sch, (oc_inner, p_inner, co))
-        init = sch.decompose_reduction(gemm, ic)
-        in_registers(sch, sch.get_loops(init)[-3:])
+        store = accumulate_in_registers(sch, gemm, p_outer, (oc_inner, p_inner, co), ic)
 
         if structure == "staged":
             sch.parallel(sch.fuse(*sch.get_loops(source)[:-1]))

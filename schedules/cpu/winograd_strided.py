@@ -6,7 +6,7 @@ at a time multiplies all of it and transforms back, so that what is between stay
 
 from __future__ import annotations
 
-from .base import Rule, divisors, find_block, in_registers, inline_epilogue, schedule_of
+from .base import Rule, accumulate_in_registers, divisors, find_block, inline_crop, schedule_of
 from .machine import machine_of
 from .register_tile import best_tile, oc_tiles, pixel_tiles
 
@@ -49,11 +49,7 @@ class WinogradStridedConv2dNCHWc(Rule):
         source, gemm, output, crop = (
             sch.get_sblock(find_block(sch, "strided_" + part)) for part in ("input", "gemm", "output", "crop")
         )
-        last = inline_epilogue(sch, crop)
-        if last is None:
-            last = crop
-        else:
-            sch.compute_inline(crop)
+        last = inline_crop(sch, crop)
 
         # four pixels at a time, from the output transform through the epilogue in registers
         n, oc, h, w, lane = sch.get_loops(last)
@@ -74,12 +70,7 @@ class WinogradStridedConv2dNCHWc(Rule):
         xi, oc, h, t, co, ic, kh, ci = sch.get_loops(gemm)[-8:]
         t_outer, t_inner = sch.split(t, [None, t_tile])
         sch.reorder(xi, h, t_outer, ic, kh, ci, oc, t_inner, co)
-        store = sch.cache_write(gemm, 0, "local")
-        sch.reverse_compute_at(store, t_outer, preserve_unit_loops=True)
-        in_registers(sch, sch.get_loops(store)[-3:])
-        in_registers(sch, (oc, t_inner, co))
-        init = sch.decompose_reduction(gemm, ic)
-        in_registers(sch, sch.get_loops(init)[-3:])
+        accumulate_in_registers(sch, gemm, t_outer, (oc, t_inner, co), ic)
 
         # what one register tile reads lies together, channel after channel
         sch.transform_layout(
