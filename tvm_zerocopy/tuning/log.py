@@ -3,16 +3,16 @@
 A log is a folder with MetaSchedule's two files: one line a workload (``database_workload.json``), one line a record
 (``database_tuning_record.json``, which refers to workloads by line number). Its JSON database stops at the first
 line it cannot read; a run that was killed leaves such a line. Here every line is checked by itself. Published logs keep
-their workloads gzipped (``database_workload.json.gz``; ``gunzip`` gives MetaSchedule's file): they are base64 of JSON.
+their workloads packed (``database_workload.json.xz``; ``unxz`` gives MetaSchedule's file): they are base64 of JSON, and
+much alike over distances that gzip does not see.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
+import lzma
 import os
 import tempfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ shash2hex = ms.utils.shash2hex
 
 WORKLOADS = "database_workload.json"
 RECORDS = "database_tuning_record.json"
+PRESET = 9 | lzma.PRESET_EXTREME
 
 
 @dataclass
@@ -140,7 +141,7 @@ def repair(folder) -> list:
 def write(folder, records, workloads=(), packed: bool = False) -> None:
     """Write records (and workloads without one) as a log, replacing what was there in one step a file.
 
-    ``packed`` gzips the workloads, as published logs have them.
+    ``packed`` compresses the workloads, as published logs have them.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +156,7 @@ def write(folder, records, workloads=(), packed: bool = False) -> None:
             database.commit_tuning_record(TuningRecord(*fields))
         if packed:
             plain = Path(fresh, WORKLOADS)
-            Path(fresh, WORKLOADS + ".gz").write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+            Path(fresh, WORKLOADS + ".xz").write_bytes(lzma.compress(plain.read_bytes(), preset=PRESET))
             plain.unlink()
         # no records while the workloads change: a log that is cut off here is incomplete, not wrong
         (folder / RECORDS).write_bytes(b"")
@@ -189,17 +190,17 @@ def _lines(path: Path, problems=None):
     """(number, text) of each line that is not empty; a line that is not UTF-8 keeps its place."""
     try:
         texts = _content(path).decode("utf-8", errors="replace").split("\n")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        problems.append(f"{path.name}.gz line 1: {_first_line(error)}")
+    except (EOFError, lzma.LZMAError) as error:
+        problems.append(f"{path.name}.xz line 1: {_first_line(error)}")
         return []
     return [(number, text) for number, text in enumerate(texts) if text.strip()]
 
 
 def _content(path: Path) -> bytes:
-    packed = path.with_name(path.name + ".gz")
+    packed = path.with_name(path.name + ".xz")
     if path.exists():
         return path.read_bytes()
-    return gzip.decompress(packed.read_bytes()) if packed.exists() else b""
+    return lzma.decompress(packed.read_bytes()) if packed.exists() else b""
 
 
 def _first_line(error) -> str:
