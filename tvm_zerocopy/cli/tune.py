@@ -160,6 +160,7 @@ def _tune(args) -> int:
             tuner=args.tuner,
             confirmation=confirmation,
         )
+        facts["trials"] = sum(item.trials for item in state.tasks)  # of all runs on the same folder
         count = run.publish(args.publish, facts)
         console.print(f"published {count} records in {args.publish}", soft_wrap=True, highlight=False)
     with common.json_lines(args.json) as write:
