@@ -14,7 +14,7 @@ CHANNEL_BLOCK = 16  # channels that lie together: the side of a tensor core's ti
 
 def rules():
     """The rules in the order in which they are tried."""
-    wmma.register()  # here and not where a kernel is scheduled: tuning logs' records name the intrinsics too
+    wmma.register()  # here and not where a kernel is scheduled: records of tuning logs are replayed without that
     return [Preprocess(), Conv2dWmma(), Conv2d(), Fallback()]
 
 

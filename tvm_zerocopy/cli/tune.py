@@ -202,8 +202,9 @@ def _list(args) -> int:
     from ..tuning import catalog, manifest
 
     table = Table(box=None, pad_edge=False)
-    for name in ("log", "kernels", "tuned kernels", "GFLOP/s", "measured", "device", "date"):
-        table.add_column(name)
+    table.add_column("log", no_wrap=True)  # names are for --check and --merge: never shortened
+    for name in ("kernels", "time", "GFLOP/s", "measured", "device"):
+        table.add_column(name, no_wrap=name != "device")
     rows = []
     for folder in catalog.folders():
         facts = manifest.read(folder)
@@ -217,7 +218,6 @@ def _list(args) -> int:
             f"{figures['gflops']:.0f}",
             facts["measured"],
             facts["device"],
-            facts["date"],
         )
     with common.json_lines(args.json) as write:
         for row in rows:

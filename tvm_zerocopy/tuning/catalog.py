@@ -24,7 +24,9 @@ def name_of(folder: Path) -> str:
 
 
 def suitable(target, tuner: str) -> tuple[list[Path], list[str]]:
-    """The logs of one tuner that are valid on a target, those tuned on the same CPU or GPU first; and problems.
+    """The logs of one tuner that are valid on a target, and problems.
+
+    First what was measured, then what was predicted; among those, first what was tuned on the same CPU or GPU.
 
     A CPU's log decides how many tasks a kernel has for the cores: it is left out where the target has more of them.
     """
@@ -42,10 +44,15 @@ def suitable(target, tuner: str) -> tuple[list[Path], list[str]]:
                 fewer_cores.append(name_of(folder))
                 continue
             same = facts["target"].get("mcpu") == target.attrs.get("mcpu")
-            found.append((not same, -len(facts["features"]), name_of(folder), folder))
+            found.append((is_predicted(folder), not same, -len(facts["features"]), name_of(folder), folder))
     if fewer_cores:
         problems.append(f"{', '.join(fewer_cores)}: tuned on fewer cores than the target's {cores}")
     return [folder for *_, folder in sorted(found)], problems
+
+
+def is_predicted(folder: Path) -> bool:
+    """Whether a log's times come from the static model; a log without a manifest was measured by its user."""
+    return (folder / manifest.MANIFEST).exists() and manifest.read(folder)["measured"] == manifest.PREDICTED
 
 
 def _cores(attrs) -> int:

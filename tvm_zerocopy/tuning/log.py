@@ -16,6 +16,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..ir_build import intermediate_representation
 from .catalog import REJECTED
 from .meta_schedule import ms
 from .times import FAILED_SECONDS, median
@@ -64,6 +65,7 @@ def read(folder) -> Log:
     """Read a log, leaving out (and naming) every line that does not parse or belongs to another TVM's workloads."""
     folder = Path(folder)
     log = Log()
+    _register_intrinsics()
     by_line = {}
     for number, text in _lines(folder / WORKLOADS, log.problems):
         try:
@@ -80,6 +82,14 @@ def read(folder) -> Log:
             log.problems.append(f"{RECORDS} line {number + 1}: {_first_line(error)}")
     log.workloads = list(by_line.values())
     return log
+
+
+def _register_intrinsics() -> None:
+    """Make known what traces of our schedules name: a record that names an unknown intrinsic does not parse."""
+    if intermediate_representation() == "relax":
+        from ..schedules.cuda import wmma
+
+        wmma.register()
 
 
 def _parse(text: str):

@@ -19,7 +19,8 @@ FORMAT = 1
 METASCHEDULE = "metaschedule"  # the tuner of manifests that name none
 # How a record's time came about: on a device of the target's kind here, on one through RPC, on a GPU of another
 # architecture, or predicted by a static model.
-MEASURED = ("local", "rpc", "other_arch", "predicted")
+PREDICTED = "predicted"
+MEASURED = ("local", "rpc", "other_arch", PREDICTED)
 PACKAGES = ("tvm-zerocopy", "apache-tvm", "apache-tvm-ffi", "hhb-tvm", "xgboost-cpu", "xgboost")
 # CPU features that decide which vector code a float32 kernel becomes; a log is valid where these are present.
 DECISIVE_FEATURES = ("avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "neon")

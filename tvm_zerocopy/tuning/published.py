@@ -42,6 +42,7 @@ class Schedules:
     misses: list = field(default_factory=list)
     named: bool = False  # by the user, who then wants to know what it was good for
     source_of: dict = field(default_factory=dict)
+    predicted: set = field(default_factory=set)  # logs whose times no device gave
 
     def schedule(self, func):
         """The measured schedule of a kernel, or None."""
@@ -65,6 +66,8 @@ class Schedules:
         found, problems = log.best_bodies(folder)
         self.problems += [f"{name}: {problem}" for problem in problems]
         self.sources.append(name)
+        if catalog.is_predicted(folder):
+            self.predicted.add(name)
         for key, (_, body) in found.items():
             if self.bodies.setdefault(key, body) is body:
                 self.source_of[key] = name
@@ -80,7 +83,8 @@ class Schedules:
             text = f"no published tuning log {whom}; the schedules' defaults are used"
         else:
             total = len(self.hits) + len(self.misses)
-            text = f"tuning log {', '.join(self.used())}: {len(self.hits)} of {total} tunable kernels"
+            names = [name + " (predicted)" * (name in self.predicted) for name in self.used()]
+            text = f"tuning log {', '.join(names)}: {len(self.hits)} of {total} tunable kernels"
             if self.misses:
                 text += "; defaults for " + ", ".join(self.misses)
         return text + "".join(f"; left out: {problem}" for problem in self.problems)
@@ -95,7 +99,7 @@ class Schedules:
 
 
 def published_for(target) -> Schedules:
-    """The records of every published log that is valid on a target; logs tuned on the same CPU or GPU name first."""
+    """The records of every published log that is valid on a target, in ``catalog.suitable``'s order."""
     found, problems = catalog.suitable(target, manifest.METASCHEDULE)
     schedules = Schedules(problems=problems)
     for folder in found:

@@ -1,6 +1,8 @@
 """Published logs: what is written, what is found for a target, and what a damaged or foreign log does."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -108,6 +110,22 @@ def test_a_log_for_fewer_cores_is_not_taken(shelf, target):
     assert "this-cpu/dense: tuned on fewer cores than the target's 2" in found.line()
 
 
+def test_what_was_measured_goes_before_what_was_predicted(shelf, run, task, target):
+    first = shelf.with_name("a_name_before_dense")
+    published.publish(run, first, {**facts(run, task, target), "measured": "predicted"})
+    found = published.published_for(target)
+    assert found.sources == ["this-cpu/dense", "this-cpu/a_name_before_dense"]
+    found.schedule(dense_workload()["main"])
+    assert found.line() == "tuning log this-cpu/dense: 1 of 1 tunable kernels"
+
+
+def test_a_predicted_log_says_so(shelf, target):
+    manifest.write(shelf, {**manifest.read(shelf), "measured": "predicted"})
+    found = published.published_for(target)
+    found.schedule(dense_workload()["main"])
+    assert found.line() == "tuning log this-cpu/dense (predicted): 1 of 1 tunable kernels"
+
+
 def test_a_log_of_relay_is_not_taken(shelf, target):
     manifest.write(shelf, {**manifest.read(shelf), "ir": "relay"})
     assert published.published_for(target).sources == []
@@ -212,3 +230,19 @@ class TestCommand:
         error = capsys.readouterr().err.strip()
         assert message in error
         assert len(error.splitlines()) == 1
+
+
+def test_each_log_in_the_package_is_whole():
+    """In a process of its own: traces name intrinsics that nothing else has registered there."""
+    code = """if True:
+        from tvm_zerocopy.tuning import catalog, log, manifest
+        for folder in catalog.folders():
+            facts = manifest.read(folder)
+            if facts["tuner"] == manifest.METASCHEDULE:
+                found = log.read(folder)
+                assert len(found.records) == len(facts["workloads"]) and not found.problems, (folder, found.problems)
+                print(folder)
+    """
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert len(run.stdout.split()) >= 15
