@@ -13,6 +13,22 @@ if importlib.util.find_spec("tvm.relay") is None:
     collect_ignore_glob = ["test_*.py"]
 
 
+# By the clock on the wall; a test that takes 30 s on an idle machine may be stopped or starved for long.
+TIMEOUT = 1800
+
+
+def pytest_collection_modifyitems(config, items):
+    """End a test that hangs by ending its process: TVM's callbacks swallow what a signal's handler raises in them.
+
+    The operator's strategy, say, is None then, and the test fails of that, wherever it was.
+    """
+    if not config.pluginmanager.hasplugin("timeout"):
+        return
+    for item in items:
+        if Path(str(item.fspath)).parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(config.getoption("timeout") or TIMEOUT, method="thread"))
+
+
 @pytest.fixture
 def cuda(monkeypatch):
     """A CUDA device whose programs run on the CPU, Xavier as its bindings describe it; returns these bindings."""
