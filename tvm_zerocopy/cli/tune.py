@@ -86,6 +86,12 @@ def run(args) -> int:
     return _tune(args)
 
 
+def _require_folder(path) -> None:
+    """Before any work: a file where a folder is to be would lose it."""
+    if path and Path(path).exists() and not Path(path).is_dir():
+        raise SpecError(f"{path} is a file; give a folder for the log")
+
+
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
@@ -128,6 +134,8 @@ def _tune(args) -> int:
 
     if not Path(args.model).exists():
         raise SpecError(f"{args.model} does not exist; give an ONNX file")
+    for folder in (args.work_dir, args.publish):
+        _require_folder(folder)
     if args.threads:
         os.environ[THREADS] = str(args.threads)
     use_available_cpus()  # before TVM runs anything: it reads the number once
@@ -248,6 +256,7 @@ def _merge(args) -> int:
 
     if not args.work_dir:
         raise UsageError("--merge needs --work-dir DIR for the result")
+    _require_folder(args.work_dir)
     count, problems = road().merge(args.merge, args.work_dir)
     for problem in problems:
         common.warn(problem)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import platform
-import socket
 from dataclasses import dataclass
 from typing import Callable
 
 from .. import runtime
 from ..errors import UnsupportedError
 from . import host, measure, static
+from .tracker import require_tracker
 
-CONNECT_SECONDS = 5.0
 CHOICES = ("local", "other_arch", "predicted")  # and "rpc", which follows from a tracker's address
 
 
@@ -112,29 +111,3 @@ def _gpu_means(target, choice, workers, intrinsics) -> Means:
     replace = {"arch": here.arch, "host": host.host_target()} if choice == "other_arch" else {}
     builder = measure.WorkerPoolBuilder(workers, intrinsics=intrinsics, replace=replace)
     return Means(choice, builder, measure.local_runner(1, evaluator=measure.GPU_EVALUATOR), here.name)
-
-
-def require_tracker(address: str, port: int, key: str) -> None:
-    """One line now instead of a failed candidate after another.
-
-    Raises
-    ------
-    UnsupportedError
-        If the tracker does not answer or lends no device under the key.
-    """
-    from tvm import rpc
-
-    try:
-        socket.create_connection((address, port), timeout=CONNECT_SECONDS).close()  # TVM's own goes on trying
-        servers = rpc.connect_tracker(address, port).summary()["server_info"]
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise UnsupportedError(
-            f"no RPC tracker answers at {address}:{port} ({reason}); start one: python -m tvm.exec.rpc_tracker"
-        ) from error
-    lent = sorted({str(server["key"]).split(":", 1)[-1] for server in servers})
-    if key not in lent:
-        raise UnsupportedError(
-            f"the tracker at {address}:{port} lends no device with key {key!r} (it has: {', '.join(lent) or 'none'}); "
-            f"on the device: python -m tvm.exec.rpc_server --tracker {address}:{port} --key {key}"
-        )

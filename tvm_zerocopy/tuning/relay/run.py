@@ -12,6 +12,7 @@ from ...errors import ArtifactError, UnsupportedError
 from ...targets import available_cores, resolve_target
 from .. import host, manifest
 from ..run import Options
+from ..tracker import require_tracker
 from . import session, tasks
 from .tuner import Measuring, Tuner
 from .tuners import NAMES, tuner_of
@@ -58,6 +59,8 @@ class Run:
         if given.trials is None:
             raise UnsupportedError(f"{given.tuner} has no end of its own; give --trials N")
         resolve_target(given.target)  # says which code generator is missing
+        if given.rpc:
+            require_tracker(*given.rpc)
         os.environ["TVM_NUM_THREADS"] = str(given.threads)  # of the processes that time candidates
         measuring = Measuring(given.threads, available_cores(), given.rpc)
         plan = session.Plan(
