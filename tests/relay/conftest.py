@@ -9,7 +9,8 @@ import pytest
 for shared in ("both_roads", "tvm_zerocopy/buffers"):
     sys.path.insert(0, str(Path(__file__).parents[1] / shared))
 
-if importlib.util.find_spec("tvm.relay") is None:
+HAS_RELAY = importlib.util.find_spec("tvm.relay") is not None
+if not HAS_RELAY:
     collect_ignore_glob = ["test_*.py"]
 
 
@@ -22,10 +23,11 @@ def pytest_collection_modifyitems(config, items):
 
     The operator's strategy, say, is None then, and the test fails of that, wherever it was.
     """
-    if not config.pluginmanager.hasplugin("timeout"):
+    if not (HAS_RELAY and config.pluginmanager.hasplugin("timeout")):
         return
     for item in items:
-        if Path(str(item.fspath)).parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+        ours = Path(str(item.fspath)).parent.name in ("relay", "both_roads")
+        if ours and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(config.getoption("timeout") or TIMEOUT, method="thread"))
 
 
