@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -223,6 +224,31 @@ def test_kill_9_loses_at_most_the_round_in_flight(model, tmp_path):
     assert len(AutoTvm().read(tmp_path).records) >= finished
 
 
+@pytest.mark.parametrize("tuner", ["autotvm", "ansor", "metaschedule"])
+def test_ctrl_c_ends_the_run_after_its_round(tuner, model, tmp_path):
+    """The terminal sends it to every process of the run; the candidates in flight must not fail of it."""
+    code = RUN.replace('"autotvm"', repr(tuner)).replace("ROUND = 1", "ROUND = 4").replace("(0, 1)", "(0, 4)")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + code]
+        + [str(model), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        start_new_session=True,
+    )
+    line = next(line for line in process.stdout if line.startswith("trials "))
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate()
+    assert process.returncode == 1
+    lines = [text for text in errors.splitlines() if not text.startswith("[")]  # of C++
+    assert lines == ["stopping after this round; Ctrl-C again stops at once", "error: interrupted"], errors
+    found = TUNERS[tuner]().read(tmp_path)
+    finished = int(line.split()[1].split("/")[0])
+    assert finished < len(found.records) < 40 and not found.problems
+    assert all(record.seconds < float("inf") for record in found.records)
+
+
 def test_a_candidate_that_hangs_costs_only_itself(module, target, tmp_path, monkeypatch):
     from tvm_zerocopy.tuning.relay import local_runner
 
@@ -290,6 +316,13 @@ class TestCommand:
             (["--tuner", "autotvm"], 1, "autotvm has no end of its own; give --trials N"),
             (["--tuner", "ansor", "--trials", "2", "--target", "cuda -arch=sm_72"], 1, "a TVM built with USE_CUDA=ON"),
             (["--check", "missing"], 1, "is not a tuning log"),
+            (["--tuner", "autotvm", "--trials", "2", "--work-dir", __file__], 1, "is a file; give a folder"),
+            (["--tuner", "autotvm", "--trials", "2", "--publish", __file__], 1, "is a file; give a folder"),
+            (
+                ["--tuner", "autotvm", "--trials", "2", "--rpc", "127.0.0.1:9", "--key", "xavier"],
+                1,
+                "no RPC tracker answers at 127.0.0.1:9",
+            ),
         ],
     )
     def test_what_cannot_be_is_one_line(self, model, words, code, message, tmp_path, capsys):

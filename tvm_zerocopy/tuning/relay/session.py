@@ -9,6 +9,7 @@ from typing import Callable
 from ...errors import UnsupportedError
 from ..rounds import Rounds
 from ..state import TaskState, TuningState
+from . import interrupts
 from .tuner import Measuring, Tuner
 
 ROUND = 16  # candidates of one round: what an interruption can lose
@@ -44,7 +45,7 @@ class Plan:
 
 
 def tune(plan: Plan, peak=None, on_round: Callable[[TuningState], None] = lambda state: None):
-    """Run a plan to its end (or to an exception, Ctrl-C included); every finished round is on disk.
+    """Run a plan to its end (or to an exception; on Ctrl-C to its round's end); every finished round is on disk.
 
     Returns
     -------
@@ -60,6 +61,14 @@ def tune(plan: Plan, peak=None, on_round: Callable[[TuningState], None] = lambda
         known.setdefault(record.hash, []).append(record.seconds)
     states = [TaskState.resumed(task, known.get(task.hash, [])) for task in plan.tasks]
     state = TuningState(states, plan.trials, peak)
-    searches = plan.tuner.searches(plan.tasks, plan.target, plan.folder, plan.measuring, plan.seed)
-    Rounds(searches, state, plan.round).run(on_round)
+    with interrupts.after_the_round() as interrupted:
+        # Inside: what builders and runners start here must not get the signal.
+        searches = plan.tuner.searches(plan.tasks, plan.target, plan.folder, plan.measuring, plan.seed)
+
+        def on_finished_round(current):
+            on_round(current)
+            if interrupted:
+                raise KeyboardInterrupt
+
+        Rounds(searches, state, plan.round).run(on_finished_round)
     return state, problems
