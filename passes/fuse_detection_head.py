@@ -11,12 +11,14 @@ from tvm_zerocopy.specs import Nms
 
 from .detection_head.filters import candidate_filter
 from .detection_head.glue import Glue
-from .detection_head.loops import loops_for
+from .detection_head.gpu_filter import gpu_candidate_filter
+from .detection_head.gpu_select import gpu_select_detections
+from .detection_head.loops import CpuLoops, is_gpu
 from .detection_head.recognize import Head, find_head
 from .detection_head.select import DIGITS, kept_capacity, select_detections
 from .detection_head.tail import Tail
 from .detection_head.to_frame import frame_geometry, input_size
-from .detection_head.workspace import Chunks
+from .detection_head.workspace import Chunks, ThreadBlocks
 
 
 @tvm.transform.module_pass(opt_level=0, name="FuseDetectionHead")
@@ -30,10 +32,10 @@ class FuseDetectionHead:
     the specification with the head's name filled in.
 
     Runs on Relax operators, before they are legalized: the graph behind the output tells heads of one shape apart.
-    It makes two ``call_tir``: a filter whose parallel chunks write candidates, and a selection that sorts and
+    It makes two ``call_tir``: a filter whose parallel chunks write candidates, and a selection that orders and
     suppresses them. Their workspace is further outputs of theirs, so that whoever plans memory places it; the
-    kernels allocate nothing. Their loops fit the current target (``with target:``; CPU if there is none) and they
-    are marked as scheduled.
+    kernels allocate nothing. They are made for the current target (``with target:``; CPU if there is none): a GPU has
+    kernels of its own, which find the same. They are marked as scheduled.
 
     Parameters
     ----------
@@ -59,21 +61,26 @@ class FuseDetectionHead:
         size = input_size(main)
         head = find_head(_outputs(main), size, self.nms.head)
         geometry = frame_geometry(main, size)
-        chunks = Chunks(head.batch, head.rows)
-        loops = loops_for(tvm.target.Target.current(allow_none=True))
+        gpu = is_gpu(tvm.target.Target.current(allow_none=True))
+        chunks = (ThreadBlocks if gpu else Chunks)(head.batch, head.rows)
         builder = relax.BlockBuilder(mod)
         tail = Tail(main, builder)
         raw, in_columns = _raw(head, main, tail)
-        filter_kernel = builder.add_func(
-            candidate_filter(head, in_columns, chunks, self.nms.conf, loops), "filter_candidates"
-        )
-        select_kernel = builder.add_func(
-            select_detections(chunks, self.nms, loops, head.name != "end2end", geometry), "select_detections"
-        )
+        suppress = head.name != "end2end"
+        if gpu:
+            filters = gpu_candidate_filter(head, in_columns, chunks, self.nms.conf)
+            select = gpu_select_detections(chunks, self.nms, suppress, geometry)
+        else:
+            filters = candidate_filter(head, in_columns, chunks, self.nms.conf, CpuLoops)
+            select = select_detections(chunks, self.nms, CpuLoops, suppress, geometry)
+        filter_kernel = builder.add_func(filters, "filter_candidates")
+        select_kernel = builder.add_func(select, "select_detections")
         candidates = tail.call_tir(filter_kernel, [raw], _candidates(chunks))
         frame_size = [geometry.height, geometry.width] if geometry.symbolic else []
         results = tail.call_tir(
-            select_kernel, [*candidates, *frame_size], _workspace(chunks, self.nms) + _detections(chunks, self.nms)
+            select_kernel,
+            [*candidates, *frame_size],
+            (_gpu_workspace if gpu else _workspace)(chunks, self.nms) + _detections(chunks, self.nms),
         )
         recorded = dataclasses.replace(self.nms, head=head.name).to_json()
         module = builder.get()
@@ -133,6 +140,16 @@ def _workspace(chunks: Chunks, nms: Nms) -> List[relax.TensorType]:
         relax.TensorType((chunks.batch, 3 * DIGITS), "int32"),
         relax.TensorType((chunks.batch, 5, kept), "float32"),
         relax.TensorType((chunks.batch, kept), "int32"),
+    ]
+
+
+def _gpu_workspace(chunks: Chunks, nms: Nms) -> List[relax.TensorType]:
+    """Keys of the candidates that are left, their boxes with areas, their classes, the kept ones' keys."""
+    return [
+        relax.TensorType((chunks.batch, chunks.capacity), "uint64"),
+        relax.TensorType((chunks.batch, 5, chunks.capacity), "float32"),
+        relax.TensorType((chunks.batch, chunks.capacity), "int32"),
+        relax.TensorType((chunks.batch, nms.max_det), "uint64"),
     ]
 
 

@@ -35,6 +35,11 @@ class GpuLoops:
         return T.serial(extent)
 
 
+def is_gpu(target) -> bool:
+    """Whether a ``tvm.target.Target`` is one; None means the CPU."""
+    return target is not None and "gpu" in target.keys
+
+
 def loops_for(target):
     """The loops for a ``tvm.target.Target``; None means the CPU."""
-    return GpuLoops if target is not None and "gpu" in target.keys else CpuLoops
+    return GpuLoops if is_gpu(target) else CpuLoops

@@ -1,0 +1,235 @@
+"""The kernel after the filter on a GPU: one block a frame finds the best box left and drops what overlaps it."""
+
+from .decode import store
+from .script import T, sblock
+from .select import float32_below
+
+THREADS = 320  # of the block; ptxas spills with 256, 384 and 512: it then keeps to 40 registers for occupancy
+GROUPS = 32  # partial results that every thread combines for itself
+LOW = 0xFFFFFFFF
+
+
+def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
+    """Kernel ``(keys, counts, boxes, classes, [height, width], alive, copied, labels, chosen, boxes, scores, ...)``.
+
+    Detections are bit for bit those of ``select.select_detections``, whose arithmetic, inputs and outputs it has, and
+    no order of threads changes them. Each candidate's key is its score's bits above the complement of its number,
+    counted from the lowest row: keys are unique, and the greater goes first. Instead of sorting, the block looks for
+    the greatest key, ``max_det`` times at most, and in the same pass over the candidates drops those that the last
+    one overlaps: ``max_det * candidates / THREADS`` overlaps, one after another. Without suppression a candidate's
+    place is the number of greater keys.
+
+    Workspace: ``alive`` ``(batch, chunks.capacity)`` uint64 keys, 0 once dropped; ``copied`` ``(batch, 5,
+    chunks.capacity)`` float32 (x1, y1, x2, y2, area) and ``labels`` ``(batch, chunks.capacity)`` int32, side by side
+    where rows are not; ``chosen`` ``(batch, max_det)`` uint64.
+
+    Parameters
+    ----------
+    chunks : ThreadBlocks
+    nms : Nms
+    suppress : bool
+        False: the model has done it; only sort and cut.
+    geometry : FrameGeometry or None
+        As ``select.select_detections`` takes it.
+    """
+    batch, rows, size, count, capacity = chunks.batch, chunks.rows, chunks.size, chunks.count, chunks.capacity
+    max_det, limit = nms.max_det, min(nms.max_candidates, chunks.rows)
+    threshold = float32_below(nms.iou)
+    last = min(max_det, limit)  # detections at most
+
+    def output_box(box, height, width):
+        return box if geometry is None or geometry.undo is None else geometry.undo(box, height, width)
+
+    def number(key):
+        """The candidate of a key."""
+        return T.Cast("int32", T.uint64(LOW) - T.bitwise_and(key, T.uint64(LOW)))
+
+    def mine(t, total):
+        """How many of the candidates t, t + THREADS, ... there are."""
+        return (total - t + (THREADS - 1)) // THREADS
+
+    def overlap(copied, b, j, kept):
+        """Intersection over union of candidate ``j`` and the kept box."""
+        w = T.min(copied[b, 2, j], kept[2]) - T.max(copied[b, 0, j], kept[0])
+        h = T.min(copied[b, 3, j], kept[3]) - T.max(copied[b, 1, j], kept[1])
+        # The select keeps compilers from fusing the product into the subtraction, which would round once less. So does
+        # memory for the areas.
+        inter = T.Select(T.And(w > T.float32(0), h > T.float32(0)), w * h, T.float32(0))
+        return inter / (copied[b, 4, j] + kept[4] - inter)
+
+    def same_group(label, other):
+        return T.bool(True) if nms.class_agnostic else label == other
+
+    @T.prim_func(private=True, s_tir=True)
+    def select(
+        keys: T.Buffer((batch, capacity), "uint64"),
+        counts: T.Buffer((batch, count), "int32"),
+        boxes: T.Buffer((batch, rows, 4), "float32"),
+        classes: T.Buffer((batch, rows), "int32"),
+        height: T.int64,
+        width: T.int64,
+        alive: T.Buffer((batch, capacity), "uint64"),
+        copied: T.Buffer((batch, 5, capacity), "float32"),
+        labels: T.Buffer((batch, capacity), "int32"),
+        chosen: T.Buffer((batch, max_det), "uint64"),
+        out_boxes: T.Buffer((batch, max_det, 4), "float32"),
+        out_scores: T.Buffer((batch, max_det), "float32"),
+        out_classes: T.Buffer((batch, max_det), "int32"),
+        out_count: T.Buffer((batch,), "int32"),
+    ):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        with sblock("root"):
+            T.reads()
+            T.writes()
+            for b in T.thread_binding(batch, thread="blockIdx.x"):
+                for t in T.thread_binding(THREADS, thread="threadIdx.x"):
+                    part = T.alloc_buffer((THREADS,), "uint64", scope="shared")
+                    parts = T.alloc_buffer((GROUPS,), "uint64", scope="shared")
+                    at = T.alloc_buffer((2,), "int32", scope="local")  # candidate, row
+                    total = T.alloc_buffer((1,), "int32", scope="local")
+                    before = T.alloc_buffer((1,), "int32", scope="local")
+                    found = T.alloc_buffer((1,), "int32", scope="local")
+                    bit = T.alloc_buffer((1,), "int32", scope="local")
+                    more = T.alloc_buffer((1,), "int32", scope="local")
+                    least = T.alloc_buffer((1,), "uint64", scope="local")
+                    # this thread's and the block's: greatest key, or number of keys
+                    own = T.alloc_buffer((1,), "uint64", scope="local")
+                    whole = T.alloc_buffer((1,), "uint64", scope="local")
+                    kept = T.alloc_buffer((5,), "float32", scope="local")
+                    label = T.alloc_buffer((1,), "int32", scope="local")
+
+                    # candidates next to each other, in the order of their rows
+                    total[0] = 0
+                    for c in T.serial(count):
+                        total[0] = total[0] + counts[b, c]
+                    for i in T.serial((count - t + (THREADS - 1)) // THREADS):
+                        before[0] = 0
+                        for c in T.serial(i * THREADS + t):
+                            before[0] = before[0] + counts[b, c]
+                        for j in T.serial(counts[b, i * THREADS + t]):
+                            alive[b, before[0] + j] = keys[b, (i * THREADS + t) * size + j]
+                    T.tvm_storage_sync("shared")
+                    own[0] = T.uint64(0)
+                    for i in T.serial(mine(t, total[0])):
+                        at[0] = i * THREADS + t
+                        at[1] = T.Cast("int32", T.bitwise_and(alive[b, at[0]], T.uint64(LOW)))
+                        for k in T.serial(4):
+                            copied[b, k, at[0]] = boxes[b, at[1], k]
+                        copied[b, 4, at[0]] = (boxes[b, at[1], 2] - boxes[b, at[1], 0]) * (
+                            boxes[b, at[1], 3] - boxes[b, at[1], 1]
+                        )
+                        labels[b, at[0]] = classes[b, at[1]]
+                        alive[b, at[0]] = T.bitwise_or(
+                            T.shift_left(T.shift_right(alive[b, at[0]], T.uint64(32)), T.uint64(32)),
+                            T.uint64(LOW) - T.Cast("uint64", at[0]),
+                        )
+                        own[0] = T.max(own[0], alive[b, at[0]])
+                    T.tvm_storage_sync("shared")
+
+                    if suppress:
+                        if limit < rows:
+                            # more than may enter: the least key that may, bit by bit from the sign's neighbour on
+                            least[0] = T.uint64(0)
+                            bit[0] = T.Select(total[0] > limit, 62, -1)
+                            while bit[0] >= 0:
+                                own[0] = T.uint64(0)
+                                for i in T.serial(mine(t, total[0])):
+                                    if alive[b, i * THREADS + t] >= T.bitwise_or(
+                                        least[0], T.shift_left(T.uint64(1), T.Cast("uint64", bit[0]))
+                                    ):
+                                        own[0] = own[0] + T.uint64(1)
+                                part[t] = own[0]
+                                T.tvm_storage_sync("shared")
+                                if t < GROUPS:
+                                    for g in T.serial(THREADS // GROUPS - 1):
+                                        own[0] = own[0] + part[(g + 1) * GROUPS + t]
+                                    parts[t] = own[0]
+                                T.tvm_storage_sync("shared")
+                                whole[0] = T.uint64(0)
+                                for g in T.serial(GROUPS):
+                                    whole[0] = whole[0] + parts[g]
+                                if whole[0] >= T.uint64(limit):
+                                    least[0] = T.bitwise_or(
+                                        least[0], T.shift_left(T.uint64(1), T.Cast("uint64", bit[0]))
+                                    )
+                                bit[0] = bit[0] - 1
+                            own[0] = T.uint64(0)
+                            for i in T.serial(mine(t, total[0])):
+                                if alive[b, i * THREADS + t] < least[0]:
+                                    alive[b, i * THREADS + t] = T.uint64(0)
+                                own[0] = T.max(own[0], alive[b, i * THREADS + t])
+                            T.tvm_storage_sync("shared")
+
+                        found[0] = 0
+                        more[0] = 1
+                        while more[0] > 0:
+                            part[t] = own[0]
+                            T.tvm_storage_sync("shared")
+                            if t < GROUPS:
+                                for g in T.serial(THREADS // GROUPS - 1):
+                                    own[0] = T.max(own[0], part[(g + 1) * GROUPS + t])
+                                parts[t] = own[0]
+                            T.tvm_storage_sync("shared")
+                            whole[0] = T.uint64(0)
+                            for g in T.serial(GROUPS):
+                                whole[0] = T.max(whole[0], parts[g])
+                            more[0] = 0
+                            if whole[0] > T.uint64(0):
+                                if t == 0:
+                                    chosen[b, found[0]] = whole[0]
+                                found[0] = found[0] + 1
+                                more[0] = T.Select(found[0] < max_det, 1, 0)
+                                for k in T.serial(5):
+                                    kept[k] = copied[b, k, number(whole[0])]
+                                label[0] = labels[b, number(whole[0])]
+                                own[0] = T.uint64(0)
+                                for i in T.serial(mine(t, total[0])):
+                                    at[0] = i * THREADS + t
+                                    if alive[b, at[0]] > T.uint64(0):
+                                        if T.Or(
+                                            alive[b, at[0]] == whole[0],
+                                            T.And(
+                                                same_group(labels[b, at[0]], label[0]),
+                                                overlap(copied, b, at[0], kept) > T.float32(threshold),
+                                            ),
+                                        ):
+                                            alive[b, at[0]] = T.uint64(0)
+                                        else:
+                                            own[0] = T.max(own[0], alive[b, at[0]])
+                    else:
+                        found[0] = T.min(total[0], last)
+                        for i in T.serial(mine(t, total[0])):
+                            before[0] = 0
+                            for j in T.serial(total[0]):
+                                if alive[b, j] > alive[b, i * THREADS + t]:
+                                    before[0] = before[0] + 1
+                            if before[0] < last:
+                                chosen[b, before[0]] = alive[b, i * THREADS + t]
+                    T.tvm_storage_sync("shared")
+
+                    for i in T.serial((max_det - t + (THREADS - 1)) // THREADS):
+                        at[1] = i * THREADS + t
+                        if at[1] < found[0]:
+                            at[0] = number(chosen[b, at[1]])
+                            for k in T.serial(4):
+                                kept[k] = copied[b, k, at[0]]
+                            store(
+                                out_boxes, [b, at[1]], output_box([kept[0], kept[1], kept[2], kept[3]], height, width)
+                            )
+                            out_scores[b, at[1]] = T.reinterpret(
+                                "float32", T.Cast("uint32", T.shift_right(chosen[b, at[1]], T.uint64(32)))
+                            )
+                            out_classes[b, at[1]] = labels[b, at[0]]
+                        else:
+                            for k in T.serial(4):
+                                out_boxes[b, at[1], k] = T.float32(0)
+                            out_scores[b, at[1]] = T.float32(0)
+                            out_classes[b, at[1]] = -1
+                    if t == 0:
+                        out_count[b] = found[0]
+
+    if geometry is not None and geometry.symbolic:
+        return select
+    height, width = select.params[4:6]
+    known = (0, 0) if geometry is None else (geometry.height, geometry.width)
+    return select.specialize({height: T.int64(known[0]), width: T.int64(known[1])})
