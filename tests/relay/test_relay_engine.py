@@ -1,9 +1,12 @@
 """The engine on Relay: compiled, bound, exported and loaded as on Relax, with nothing allocated or copied a frame."""
 
+import logging
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tvm
 from preprocess_frames import random_frame
 from test_relay_models import threshold
 from tuning_models import SIZE as SMALL
@@ -195,6 +198,25 @@ def test_a_tuning_log_is_applied_and_named(small, tmp_path, monkeypatch):
     assert len(AutoTvm().read(tmp_path).records) == 20
     (array,) = random_frame(frame, 30, 40)
     np.testing.assert_allclose(tuned(array)[0], stock(array)[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_what_is_not_tuned_is_said_once(small, log, tmp_path, monkeypatch, caplog):
+    """In the engine's own line; TVM 0.18 warns of each operator in many lines, hhb-tvm notes them for debugging."""
+    monkeypatch.setattr("tvm_zerocopy.tuning.catalog.PUBLISHED", tmp_path / "no log here")
+    monkeypatch.setattr(tvm.autotvm.task.DispatchContext, "warning_messages", set())  # what was said before
+    monkeypatch.setattr(tvm.autotvm.task.DispatchContext, "current", tvm.autotvm.FallbackContext())
+    logger = logging.getLogger("autotvm")
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    caplog.set_level(logging.DEBUG, "autotvm")
+    tvm.autotvm.DispatchContext.current.query(tvm.target.Target("llvm"), ("something", 1))
+    assert "Cannot find config" in caplog.text  # the warnings are heard here
+    caplog.clear()
+    (tmp_path / "autotvm.log").write_text("")
+    engine = tz.compile(str(small), postprocess=None, tuning_log=str(tmp_path) if log else None)
+    assert "kernels" in engine.metadata["tuning"]["line"] or "TVM's own" in engine.metadata["tuning"]["line"]
+    assert caplog.records == []
+    assert not tvm.autotvm.GLOBAL_SCOPE.silent  # the owner's own builds warn as ever
 
 
 @pytest.mark.parametrize(

@@ -132,20 +132,12 @@ class AutoTvmSearch(Search):
 
 
 class AppliedLogs(ApplyHistoryBest):
-    """``autotvm.apply_history_best`` that counts what it was asked, and is silent about what it does not know."""
+    """``autotvm.apply_history_best`` that counts what it was asked."""
 
     def __init__(self, paths):
         super().__init__(paths or None)
         self.hits, self.misses = set(), set()
         self._known = {workload_hash(entry.task.name, entry.task.args) for entry, _ in self.best_by_targetkey.values()}
-
-    def __enter__(self):
-        self._silent, autotvm.GLOBAL_SCOPE.silent = autotvm.GLOBAL_SCOPE.silent, True
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        autotvm.GLOBAL_SCOPE.silent = self._silent
-        return super().__exit__(*error)
 
     def _query_inside(self, target, workload):
         found = super()._query_inside(target, workload)

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 from .. import catalog
-from .run import tuner_with, without_downloads
+from .run import tuner_with, without_downloads, without_warnings
 from .tuner import Tuner
 from .tuners import NAMES, tuner_of
 
@@ -36,7 +36,7 @@ class Tuned:
     @contextlib.contextmanager
     def applied(self):
         """Inside (enter it inside the PassContext), ``relay.build`` takes the logs' records."""
-        with without_downloads():
+        with without_downloads(), without_warnings():
             if self.tuner is None:
                 yield
                 return
