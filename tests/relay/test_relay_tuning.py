@@ -20,7 +20,7 @@ from tvm_zerocopy.errors import ArtifactError, UnsupportedError
 from tvm_zerocopy.passes.relay.frame_descriptor import describe
 from tvm_zerocopy.targets import resolve_target
 from tvm_zerocopy.tuning import manifest
-from tvm_zerocopy.tuning.relay import records, run, session, tasks
+from tvm_zerocopy.tuning.relay import published, records, run, session, tasks
 from tvm_zerocopy.tuning.relay.ansor import Ansor
 from tvm_zerocopy.tuning.relay.autotvm import AutoTvm
 from tvm_zerocopy.tuning.relay.metaschedule import MetaSchedule
@@ -399,6 +399,15 @@ class TestXavier:
             with tuner.applied([tmp_path]) as applied:
                 found = tvm.autotvm.DispatchContext.current.query(xavier, task.native.workload)
         assert found.index == 1 and applied.hits == {task.hash}
+
+
+def test_a_published_log_is_picked_for_cpus_that_have_its_instructions():
+    """On whatever machine this runs: LLVM knows what the named processors have."""
+    picked = published.published_for(resolve_target("llvm -mtriple=x86_64-linux-gnu -mcpu=skylake-avx512 -num-cores=2"))
+    assert (picked.tuner.name, picked.sources) == ("autotvm", ["x86_64-avx512/yolov5s-autotvm"])
+    assert picked.line() == "autotvm log x86_64-avx512/yolov5s-autotvm: 0 of 0 kernels"
+    none = published.published_for(resolve_target("llvm -mtriple=x86_64-linux-gnu -mcpu=haswell -num-cores=2"))
+    assert none.tuner is None and none.line().startswith("no published tuning log suits this target")
 
 
 def test_logs_of_two_tuners_do_not_mix(tmp_path):

@@ -30,7 +30,7 @@ def suitable(target, tuner: str) -> tuple[list[Path], list[str]]:
 
     A CPU's log decides how many tasks a kernel has for the cores: it is left out where the target has more of them.
     """
-    have, cores, here = set(manifest.features(target)), _cores(target.attrs), intermediate_representation()
+    cores, here = _cores(target.attrs), intermediate_representation()
     found, problems, fewer_cores = [], [], []
     for folder in folders():
         try:
@@ -39,7 +39,8 @@ def suitable(target, tuner: str) -> tuple[list[Path], list[str]]:
             problems.append(f"{name_of(folder)}: {error}")
             continue
         right_tuner = facts.get("tuner", manifest.METASCHEDULE) == tuner and facts.get("ir", here) == here
-        if right_tuner and facts["target"]["kind"] == target.kind.name and set(facts["features"]) <= have:
+        right_kind = facts["target"]["kind"] == target.kind.name
+        if right_tuner and right_kind and not manifest.missing_features(facts["features"], target):
             if 0 < _cores(facts["target"]) < cores:
                 fewer_cores.append(name_of(folder))
                 continue
@@ -64,7 +65,7 @@ def mismatch(folder: Path, target) -> list[str]:
     """What a log that the user names was tuned for and this target lacks, as one line; empty if all is well."""
     if not (folder / manifest.MANIFEST).exists():
         return []
-    missing = sorted(set(manifest.read(folder)["features"]) - set(manifest.features(target)))
+    missing = manifest.missing_features(manifest.read(folder)["features"], target)
     return [f"tuned for a CPU with {', '.join(missing)}, which this target lacks"] if missing else []
 
 

@@ -28,10 +28,19 @@ DECISIVE_FEATURES = ("avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl
 
 def features(target: Target) -> list[str]:
     """What a target's device must have for a log of it to be of use elsewhere."""
+    present = _present(target)
+    return [f for f in DECISIVE_FEATURES if f in present] if target.kind.name == "llvm" else sorted(present)
+
+
+def missing_features(features: list[str], target: Target) -> list[str]:
+    """Those of a log's features that the target's device lacks; also of logs that name more than are decisive today."""
+    return sorted(set(features) - _present(target))
+
+
+def _present(target: Target) -> set[str]:
     if target.kind.name == "llvm":
-        present = {str(f).split("/")[-1] for f in codegen.llvm_get_cpu_features(target)}
-        return [f for f in DECISIVE_FEATURES if f in present]
-    return [str(target.attrs["arch"])] if "arch" in target.attrs else []
+        return {str(f).split("/")[-1] for f in codegen.llvm_get_cpu_features(target)}
+    return {str(target.attrs["arch"])} if "arch" in target.attrs else set()
 
 
 def describe(
