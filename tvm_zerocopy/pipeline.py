@@ -109,7 +109,7 @@ def _cuda(frame, preprocess, postprocess, target, measured, float16):
         # of memory for every width (TensorRT calls this layout kCHW16). NHWC would copy each concatenation.
         BlockLayoutFloat16() if float16 else BlockLayout(cuda.CHANNEL_BLOCK, winograd=False),
         relax.transform.FoldConstant(),
-        relax.transform.LegalizeOps({**cuda_math.LEGALIZATIONS, **VIEW_LEGALIZE_MAP}),
+        relax.transform.LegalizeOps({**cuda_math.LEGALIZATIONS, **SORT_LEGALIZATIONS, **VIEW_LEGALIZE_MAP}),
         # Elementwise neighbours move into the kernels that feed them.
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FuseOps(),

@@ -1,11 +1,13 @@
 """The kernel after the filter on a GPU: one block a frame finds the best box left and drops what overlaps it."""
 
+import operator
+
+from ..block_reduce import GROUPS, block_reduce
 from .decode import store
 from .script import T, sblock
 from .select import float32_below
 
 THREADS = 320  # of the block; ptxas spills with 256, 384 and 512: it then keeps to 40 registers for occupancy
-GROUPS = 32  # partial results that every thread combines for itself
 LOW = 0xFFFFFFFF
 
 
@@ -138,16 +140,7 @@ def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
                                         least[0], T.shift_left(T.uint64(1), T.Cast("uint64", bit[0]))
                                     ):
                                         own[0] = own[0] + T.uint64(1)
-                                part[t] = own[0]
-                                T.tvm_storage_sync("shared")
-                                if t < GROUPS:
-                                    for g in T.serial(THREADS // GROUPS - 1):
-                                        own[0] = own[0] + part[(g + 1) * GROUPS + t]
-                                    parts[t] = own[0]
-                                T.tvm_storage_sync("shared")
-                                whole[0] = T.uint64(0)
-                                for g in T.serial(GROUPS):
-                                    whole[0] = whole[0] + parts[g]
+                                block_reduce(operator.add, own, part, parts, whole, t)
                                 if whole[0] >= T.uint64(limit):
                                     least[0] = T.bitwise_or(
                                         least[0], T.shift_left(T.uint64(1), T.Cast("uint64", bit[0]))
@@ -163,16 +156,7 @@ def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
                         found[0] = 0
                         more[0] = 1
                         while more[0] > 0:
-                            part[t] = own[0]
-                            T.tvm_storage_sync("shared")
-                            if t < GROUPS:
-                                for g in T.serial(THREADS // GROUPS - 1):
-                                    own[0] = T.max(own[0], part[(g + 1) * GROUPS + t])
-                                parts[t] = own[0]
-                            T.tvm_storage_sync("shared")
-                            whole[0] = T.uint64(0)
-                            for g in T.serial(GROUPS):
-                                whole[0] = T.max(whole[0], parts[g])
+                            block_reduce(T.max, own, part, parts, whole, t)
                             more[0] = 0
                             if whole[0] > T.uint64(0):
                                 if t == 0:

@@ -15,6 +15,7 @@ from tvm_zerocopy.reference import image
 
 SIZE = 64
 MODELS = ["yolov5n", "yolov8n", "resnet18"]
+DETECTORS = ["yolov5n", "yolov8n", "yolov10n"]
 FLOAT16_BOUND = 2e-3  # of the outputs' range; 11 bits are 5e-4 of a value, and sums are float32
 
 
@@ -75,7 +76,7 @@ def test_convolutions_that_give_one_pixel(compile_emulated, precision, bound):
     np.testing.assert_allclose(found, expected, atol=bound * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", MODELS[:2])
+@pytest.mark.parametrize("name", DETECTORS)
 def test_detections_are_those_of_the_cpu_program(compile_emulated, name):
     model = build(name, size=SIZE, classes=3)
     nms = tz.Nms(conf=1e-4)

@@ -1,0 +1,35 @@
+"""Reductions over a block of GPU threads, as statements of a kernel in TVMScript."""
+
+from .detection_head.script import T
+
+GROUPS = 32  # partial results that every thread combines for itself
+
+
+def block_reduce(combine, own, part, parts, whole, t):
+    """Statements that leave in every thread's ``whole[0]`` what ``combine`` makes of all threads' ``own[0]``.
+
+    No order of threads changes the result if ``combine(a, b)`` is associative and commutative. All threads of the block
+    must come here. ``own[0]`` is used up.
+
+    Parameters
+    ----------
+    combine : callable
+        Of two expressions.
+    own, whole : T.Buffer
+        ``(1,)``, scope local.
+    part, parts : T.Buffer
+        ``(threads,)`` and ``(GROUPS,)``, scope shared; ``threads`` is a multiple of ``GROUPS``.
+    t : Var
+        The thread.
+    """
+    threads = int(part.shape[0])
+    T.buffer_store(part, own[0], [t])
+    T.evaluate(T.tvm_storage_sync("shared"))
+    with T.If(t < GROUPS), T.Then():
+        with T.serial(threads // GROUPS - 1) as g:
+            T.buffer_store(own, combine(own[0], part[(g + 1) * GROUPS + t]), [0])
+        T.buffer_store(parts, own[0], [t])
+    T.evaluate(T.tvm_storage_sync("shared"))
+    T.buffer_store(whole, parts[0], [0])
+    with T.serial(GROUPS - 1) as g:
+        T.buffer_store(whole, combine(whole[0], parts[g + 1]), [0])
