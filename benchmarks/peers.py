@@ -60,13 +60,23 @@ def conf_for(path: Path) -> float:
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()
-    size, head = tuple(taken.shape[2:]), path.stem[:6]
-    convention = Preprocess.yolox() if head == "yolox_" else Preprocess()
+    size, head = tuple(taken.shape[2:]), head_of(path.stem)
+    convention = Preprocess.yolox() if head == "yolox" else Preprocess()
     frames = sample_frames(Frame("bgr8"), count=1)
     (raw, *_) = session.run(None, {taken.name: preprocess(frames.arrays[0], frames.spec, convention, size)})
-    _, scores, objectness = nms.decode(raw[0], head.rstrip("_"), size)
-    best = np.sort(np.minimum(scores.max(axis=1), objectness))[::-1]
+    _, scores, objectness = nms.decode(raw[0], head, size)
+    best = scores.max(axis=1)
+    if head != "end2end":  # where this is the class
+        best = np.minimum(best, objectness)
+    best = np.sort(best)[::-1]
     return float(best[min(BOXES, len(best) - 1)])
+
+
+def head_of(name: str) -> str:
+    """The head of one of this package's architectures, one of ``specs.HEADS``."""
+    if name.startswith("yolov10"):
+        return "end2end"
+    return "yolov8" if name.startswith("yolo11") else name.partition("_")[0][:6]
 
 
 if __name__ == "__main__":

@@ -231,7 +231,8 @@ class _Converter(relax.PyExprMutator):
         whole = out_h % height == 0 and out_w % width == 0
         # these round h / factor to its floor; other combinations are left to the general operator
         floors = attrs.coordinate_transformation_mode == "asymmetric" and attrs.rounding_method in ("floor", "")
-        if not (whole and (floors or attrs.coordinate_transformation_mode == "half_pixel")):
+        rounds = attrs.coordinate_transformation_mode == "half_pixel" and attrs.rounding_method not in ("floor", "ceil")
+        if not (whole and (floors or rounds)):
             return None
         twin = self.twins[data]
         factors = out_h // height, out_w // width

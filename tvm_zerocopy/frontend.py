@@ -16,6 +16,7 @@ from .errors import ModelError
 from .ir_build import intermediate_representation
 from .onnx_file import read_onnx
 from .onnx_fold import fold_shapes
+from .onnx_resize import settle_resizes
 from .text import one_line
 
 Shape = Tuple[int, ...]
@@ -94,7 +95,7 @@ def import_onnx(
     image = _image_input(proto)
     shape = _fix_shape(proto, image, _shape_of_user(shapes, image), batch)
     _check_model(proto)
-    proto = fold_shapes(proto)
+    proto = settle_resizes(fold_shapes(proto))
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     return ImportedModel(
         module=_importer.to_module(proto, image.name, shape),

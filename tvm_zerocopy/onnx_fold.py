@@ -44,7 +44,7 @@ def fold_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
 def _fold_once(proto: onnx.ModelProto):
     """One pass in topological order; None if nothing could be folded."""
     graph = proto.graph
-    shapes = _static_shapes(graph)
+    shapes = static_shapes(graph)
     known: Dict[str, np.ndarray] = {
         item.name: numpy_helper.to_array(item) for item in graph.initializer if _elements(item.dims) <= MAX_ELEMENTS
     }
@@ -93,7 +93,8 @@ def _evaluate(node, known, shapes, opsets):
     return {name: np.asarray(value) for name, value in zip(node.output, values) if name}
 
 
-def _static_shapes(graph) -> Dict[str, tuple]:
+def static_shapes(graph) -> Dict[str, tuple]:
+    """Shapes of the graph's weights, inputs and inferred values, by name, where every axis is a number."""
     shapes = {item.name: tuple(item.dims) for item in graph.initializer}
     for item in (*graph.input, *graph.value_info):
         tensor = item.type.tensor_type

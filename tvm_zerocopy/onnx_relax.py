@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import List, Optional, Set, Tuple
 
+import numpy as np
 import onnx
 import tvm
 from tvm import relax
@@ -15,7 +16,7 @@ from .errors import ModelError
 from .text import one_line
 
 MOST_ELEMENTS = 2**31 - 1  # of one tensor: kernels count in int32
-_RESHAPE = tvm.ir.Op.get("relax.reshape")
+_RESHAPE, _TAKE = tvm.ir.Op.get("relax.reshape"), tvm.ir.Op.get("relax.take")
 
 
 def known_operators() -> Set[str]:
@@ -44,7 +45,7 @@ def to_module(proto: onnx.ModelProto, input_name: str, shape: Tuple[int, ...]) -
             else "the model"
         )
         raise ModelError(f"{where} cannot be imported: {one_line(error)}") from error
-    main = _ReshapedConstants(module).visit_expr(module["main"])
+    main = _Constants(module).visit_expr(module["main"])
     module.update_func(module.get_global_var("main"), main)
     try:
         module = relax.transform.FoldConstant()(module)
@@ -55,8 +56,9 @@ def to_module(proto: onnx.ModelProto, input_name: str, shape: Tuple[int, ...]) -
 
 
 @relax.expr_functor.mutator
-class _ReshapedConstants(relax.PyExprMutator):
-    """Reshapes constants (the importer asks it of each bias) here; FoldConstant would compile a kernel for each."""
+class _Constants(relax.PyExprMutator):
+    """Reshapes constants (the importer asks it of each bias) here; FoldConstant would compile a kernel for each.
+    Indices that are constant are found in bounds here; TVM would warn on standard error that nobody had."""
 
     def visit_call_(self, call):
         call = super().visit_call_(call)
@@ -65,7 +67,20 @@ class _ReshapedConstants(relax.PyExprMutator):
             if shape is not None and all(isinstance(v, tvm.tirx.IntImm) for v in shape):
                 value = call.args[0].value.numpy()
                 return relax.const(value.reshape([int(v) for v in shape]), str(value.dtype))
+        if call.op == _TAKE and call.attrs.mode == "fast" and isinstance(call.args[1], tvm.ir.GenericConst):
+            return self._in_bounds(call)
         return call
+
+    def _in_bounds(self, call):
+        data, index = call.args
+        indices, axis = index.value.numpy(), call.attrs.axis
+        side = data.ty.shape[0 if axis is None else int(axis)]
+        if not isinstance(side, tvm.tirx.IntImm) or (axis is None and len(data.ty.shape) > 1):
+            return call
+        if ((indices < -int(side)) | (indices >= int(side))).any():
+            raise ModelError(f"the model's value {data} is read at {indices.max()} of an axis of {int(side)}")
+        index = relax.const(np.where(indices < 0, indices + int(side), indices).astype("int64"), "int64")
+        return relax.op.take(data, index, axis, mode="clip")
 
 
 def _abandon(error: BaseException) -> Optional[onnx.NodeProto]:
