@@ -39,7 +39,7 @@ def _names() -> List[Tuple[str, str]]:
 def scrub(value: Any) -> Any:
     """The same text, list or dictionary without home folders, user and host names."""
     if isinstance(value, dict):
-        return {key: scrub(item) for key, item in value.items()}
+        return {scrub(key): scrub(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [scrub(item) for item in value]
     if not isinstance(value, str):

@@ -91,9 +91,11 @@ def test_user_and_host_names_never_leave(monkeypatch):
         "a": ["jdoe42@lab-xavier-7: /data/people/jdoe42/tvm", 3, None],
         "b": "nojdoe42 jdoe42s",
         "c": "/data/people/jdoe42x",
+        "/data/people/jdoe42/bin/nvcc": True,
     }
     assert privacy.scrub(report) == {
         "a": ["<user>@<host>: ~/tvm", 3, None],
         "b": "nojdoe42 jdoe42s",
         "c": "/data/people/jdoe42x",
+        "~/bin/nvcc": True,
     }
