@@ -4,7 +4,7 @@
     python benchmarks/peers.py yolov5s --iterations 30 --out results/
 
 Random weights: the arithmetic is that of trained ones. ``conf`` is set for each model so that boxes are found and
-engines' boxes can be held against each other. Further arguments go to ``tvm-zerocopy bench``.
+engines' boxes can be held against each other. Arguments after ``--`` go to ``tvm-zerocopy bench``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL", help=f"default: {' '.join(MODELS)}")
     parser.add_argument("--engines", default=ENGINES)
+    parser.add_argument("--iterations", type=int, default=60, help="frames of each engine (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder for MODEL.json and MODEL.png")
-    args, more = parser.parse_known_args()
+    words = sys.argv[1:]
+    ours, more = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    args = parser.parse_args(ours)
     unknown = [name for name in args.models if name not in models.available()]
     if unknown:
         parser.error(f"there is no model {', '.join(unknown)}; there are {', '.join(models.available())}")
@@ -42,7 +45,7 @@ def main() -> int:
             path = Path(folder) / f"{name}.onnx"
             proto = models.build(name)
             onnx.save(proto, path)
-            words = ["bench", str(path), "--engines", args.engines, *more]
+            words = ["bench", str(path), "--engines", args.engines, "--iterations", str(args.iterations), *more]
             words += ["--raw"] if name == "resnet18" else ["--conf", f"{conf_for(path):.6f}"]
             if args.out is not None:
                 words += ["--json", str(args.out / f"{name}.json"), "--plot", str(args.out / f"{name}.png")]
