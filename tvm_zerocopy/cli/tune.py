@@ -39,7 +39,9 @@ def add_arguments(parser) -> None:
         default="design",
         help="this package's design spaces, or MetaSchedule's generic search",
     )
-    parser.add_argument("--trials", type=common.whole_number, metavar="N", help="in this run, at most (default: the whole space)")
+    parser.add_argument(
+        "--trials", type=common.whole_number, metavar="N", help="in this run, at most (default: the whole space)"
+    )
     parser.add_argument("--threads", type=common.whole_number, metavar="N", help="default: all CPUs allowed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rpc", type=_address, metavar="HOST:PORT", help="a TVM RPC tracker that lends the devices")
