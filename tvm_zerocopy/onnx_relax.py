@@ -9,6 +9,7 @@ from typing import List, Optional, Set, Tuple
 import numpy as np
 import onnx
 import tvm
+import tvm_ffi
 from tvm import relax
 from tvm.relax.frontend import onnx as relax_onnx
 
@@ -16,7 +17,7 @@ from .errors import ModelError
 from .text import one_line
 
 MOST_ELEMENTS = 2**31 - 1  # of one tensor: kernels count in int32
-_RESHAPE, _TAKE = tvm.ir.Op.get("relax.reshape"), tvm.ir.Op.get("relax.take")
+_RESHAPE, _TAKE, _WHERE, _LESS = (tvm.ir.Op.get(f"relax.{name}") for name in ("reshape", "take", "where", "less"))
 
 
 def known_operators() -> Set[str]:
@@ -45,7 +46,10 @@ def to_module(proto: onnx.ModelProto, input_name: str, shape: Tuple[int, ...]) -
             else "the model"
         )
         raise ModelError(f"{where} cannot be imported: {one_line(error)}") from error
-    main = _Constants(module).visit_expr(module["main"])
+    faults: List[str] = []
+    main = relax.analysis.remove_all_unused(_Constants(module, faults).visit_expr(module["main"]))
+    if faults:
+        raise ModelError(faults[0])
     module.update_func(module.get_global_var("main"), main)
     try:
         module = relax.transform.FoldConstant()(module)
@@ -60,6 +64,10 @@ class _Constants(relax.PyExprMutator):
     """Reshapes constants (the importer asks it of each bias) here; FoldConstant would compile a kernel for each.
     Indices that are constant are found in bounds here; TVM would warn on standard error that nobody had."""
 
+    def __init__(self, module, faults: List[str]):
+        super().__init__(module)
+        self.faults = faults  # an error raised while TVM visits would come out as a RuntimeError
+
     def visit_call_(self, call):
         call = super().visit_call_(call)
         if call.op == _RESHAPE and isinstance(call.args[0], tvm.ir.GenericConst):
@@ -67,18 +75,36 @@ class _Constants(relax.PyExprMutator):
             if shape is not None and all(isinstance(v, tvm.tirx.IntImm) for v in shape):
                 value = call.args[0].value.numpy()
                 return relax.const(value.reshape([int(v) for v in shape]), str(value.dtype))
-        if call.op == _TAKE and call.attrs.mode == "fast" and isinstance(call.args[1], tvm.ir.GenericConst):
-            return self._in_bounds(call)
+        if call.op == _TAKE and call.attrs.mode == "fast":
+            index = self._unwrapped(call.args[1])
+            if isinstance(index, tvm.ir.GenericConst):
+                return self._in_bounds(call, index)
         return call
 
-    def _in_bounds(self, call):
-        data, index = call.args
+    def _unwrapped(self, index):
+        """c of where(c < 0, c + side, c), as the importer writes a Gather, if none of the constant c is negative."""
+        wrapped = self._made(index, _WHERE)
+        negative = self._made(wrapped.args[0], _LESS) if wrapped is not None else None
+        if negative is None or not all(isinstance(value, tvm.ir.GenericConst) for value in negative.args):
+            return index
+        value, zero = negative.args
+        same = wrapped.args[2].same_as(value) and tvm_ffi.structural_equal(index.ty, value.ty)
+        return value if same and not zero.value.numpy().any() and (value.value.numpy() >= 0).all() else index
+
+    def _made(self, expr, operator):
+        """The call that makes a value, if it is one of that operator."""
+        made = self.lookup_binding(expr) if isinstance(expr, relax.Var) else None
+        return made if isinstance(made, relax.Call) and made.op == operator else None
+
+    def _in_bounds(self, call, index):
+        data = call.args[0]
         indices, axis = index.value.numpy(), call.attrs.axis
         side = data.ty.shape[0 if axis is None else int(axis)]
         if not isinstance(side, tvm.tirx.IntImm) or (axis is None and len(data.ty.shape) > 1):
             return call
         if ((indices < -int(side)) | (indices >= int(side))).any():
-            raise ModelError(f"the model's value {data} is read at {indices.max()} of an axis of {int(side)}")
+            self.faults.append(f"a Gather of the model reads at {indices.max()} of an axis of {int(side)}")
+            return call
         index = relax.const(np.where(indices < 0, indices + int(side), indices).astype("int64"), "int64")
         return relax.op.take(data, index, axis, mode="clip")
 

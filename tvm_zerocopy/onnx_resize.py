@@ -17,7 +17,7 @@ from .onnx_fold import static_shapes
 
 # (coordinate_transformation_mode, nearest_mode) that repeat each pixel k times for every whole scale k
 _REPEATS = {("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil")}
-_TIE = np.float32(1e-6)  # coordinates this near to a half count as one: onnxruntime 1.26 and newer
+_TIE = np.float32(1e-6)  # coordinates this near to a half count as one: onnxruntime 1.27 and newer
 _IMPORTED_COORDINATES = {"half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"}
 
 
@@ -132,7 +132,7 @@ class _Rewrite:
             self._emit("Identity", [node.input[0]], last=True)  # whatever the scales say
         elif mode == "nearest":
             self._nearest(sizes, axes, rois)
-        elif self._imported(sizes, axes):
+        elif self._imported(sizes, axes) and (mode == "cubic" or self._exact(sizes, axes)):
             self._resize(sizes, mode=mode, coordinate_transformation_mode=_mode(node, opset), **_cubic(node))
         elif mode == "linear":
             self._linear(sizes, axes, rois)
@@ -149,6 +149,11 @@ class _Rewrite:
         placed = mode == "align_corners" or all(sizes.scales[a] == ratios[a] for a in axes)
         return placed and mode in _IMPORTED_COORDINATES and len(sizes.before) == 4 and set(axes) <= {2, 3}
 
+    def _exact(self, sizes: _Sizes, axes: List[int]) -> bool:
+        """Whether the importer's factor is: it multiplies by a rounded inverse, at 300 pixels 3e-5 off."""
+        halvings = np.log2(sizes.scales[axes])
+        return _mode(self.node, self.opset) != "align_corners" and bool((halvings == np.rint(halvings)).all())
+
     def _nearest(self, sizes: _Sizes, axes: List[int], rois) -> None:
         indices = {}
         for a in axes:
@@ -158,7 +163,8 @@ class _Rewrite:
             indices[a] = index
         repeats = {a: sizes.after[a] // sizes.before[a] for a in axes if sizes.after[a] % sizes.before[a] == 0}
         if (
-            len(sizes.before) == 4
+            self.opset >= 11  # Relay's importer reads an older Resize another way
+            and len(sizes.before) == 4
             and set(axes) <= {2, 3}
             and all(a in repeats and (indices[a] == np.arange(sizes.after[a]) // repeats[a]).all() for a in axes)
         ):

@@ -268,3 +268,12 @@ def test_any_bytes_are_a_model_or_one_clear_error(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ModelError):
         import_onnx(path)
+
+
+def test_a_gather_past_the_end_is_refused():
+    model = small_model()
+    model.graph.node.append(helper.make_node("Gather", ["output0", "index"], ["gathered"], axis=2))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 8]), "index"))
+    model.graph.output[0].name = "gathered"
+    with pytest.raises(ModelError, match="Gather of the model reads at 8 of an axis of 8"):
+        import_onnx(model)
