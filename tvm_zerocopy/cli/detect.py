@@ -6,7 +6,7 @@ from typing import Iterator, List, Optional
 
 from ..draw import draw
 from ..errors import SourceError, UnsupportedError
-from ..sources import Source, SourceFrame, open_source
+from ..sources import Source, SourceFrame, is_camera, open_source
 from ..sources.ahead import ReadAhead
 from ..sources.convert import to_rgb
 from ..sources.writer import Writer
@@ -70,8 +70,9 @@ def _check_usage(args) -> None:
         raise UsageError("--no-draw and --save contradict each other; give one")
     if args.pitch and not (args.format and args.size):
         raise UsageError("--pitch is of raw frames; it needs --frame-format and --size")
-    if args.size and not args.format and args.camera is None:
-        raise UsageError("--size is of raw frames or of a camera; it needs --frame-format or --camera")
+    camera = args.camera is not None or any(is_camera(str(source)) for source in args.source)
+    if args.size and not args.format and not camera:
+        raise UsageError("--size is of raw frames or of a camera; it needs --frame-format or --camera (or /dev/videoN)")
     if args.format and not args.source:
         raise UsageError("--frame-format is of a file of raw frames; name the file")
 

@@ -10,7 +10,12 @@ from typing import Optional, Tuple
 from ..errors import SourceError
 from .base import Source, SourceFrame
 
-__all__ = ["Source", "SourceFrame", "open_source"]
+__all__ = ["Source", "SourceFrame", "is_camera", "open_source"]
+
+
+def is_camera(where: str) -> bool:
+    """Whether a source's name is a camera's device by itself."""
+    return where.startswith("/dev/video")
 
 
 def open_source(
@@ -43,7 +48,7 @@ def open_source(
     SourceError
         If it does not exist or is none of these.
     """
-    if camera or where.startswith("/dev/video"):
+    if camera or is_camera(where):
         from .video import CameraSource
 
         return CameraSource(where, size)
@@ -64,6 +69,8 @@ def open_source(
         raise SourceError(f"{where} is empty; give a picture or a video")
     if is_picture(path):
         return PictureSource(path)
+    if path.suffix.lower() in (".onnx", ".so", ".pt"):
+        raise SourceError(f"{where} is a model and not a picture or a video; give it with --model {where}")
     from .video import VideoSource
 
     return VideoSource(path)

@@ -1,8 +1,11 @@
-/* A V4L2 camera that is not there: preloaded, it answers open, ioctl, mmap and close of one device in the kernel's place.
+/* A V4L2 camera that is not there: preloaded, it answers stat, open, ioctl, mmap and close of one device in the kernel's
+ * place.
  *
- * CAMERA_FRAMES is a file of raw YUYV pictures, shown one after another and again from the first one, CAMERA_RATE of
- * them a second (0: as fast as they are asked for). After CAMERA_UNPLUG pictures the device is gone: ENODEV, as when
- * its cable is pulled. CAMERA_LOG gets a line for each buffer mapped (its address), stream started and device closed.
+ * CAMERA_FRAMES is a file of pictures in the format CAMERA_FORMAT (YUYV, NV12 or MJPG; YUYV without), shown one after
+ * another and again from the first one, CAMERA_RATE of them a second (0: as fast as they are asked for). Before each JPEG
+ * of MJPG stand its bytes, 32 bits. CAMERA_DEVICE, which need not exist, is the device's path. After CAMERA_UNPLUG
+ * pictures it is gone: ENODEV, as when its cable is pulled. CAMERA_LOG gets a line for each buffer mapped (its address),
+ * stream started and device closed.
  *
  * Structures and error codes: linux/videodev2.h and the kernel's V4L2 documentation.
  */
@@ -17,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,11 +30,11 @@ enum { BUFFERS = 32 };
 
 static struct {
   int fd; /* of the device, open once; 0: closed */
-  unsigned width, height, count, sequence;
+  unsigned width, height, format, count, sequence;
   unsigned char *memory[BUFFERS];
   int queue[BUFFERS], queued, streaming;
   unsigned char *pictures;
-  size_t bytes;
+  size_t bytes, at; /* of them, and of the next one */
 } camera;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -38,7 +43,11 @@ static long number(const char *name, long otherwise) {
   return text && *text ? atol(text) : otherwise;
 }
 
-static size_t picture_bytes(void) { return (size_t)camera.width * camera.height * 2; }
+/* Of a picture; of a JPEG the most, for which drivers keep room. */
+static size_t picture_bytes(void) {
+  size_t pixels = (size_t)camera.width * camera.height;
+  return camera.format == V4L2_PIX_FMT_NV12 ? pixels * 3 / 2 : pixels * 2;
+}
 
 static void note(const char *what, unsigned long value) {
   const char *path = getenv("CAMERA_LOG");
@@ -61,6 +70,9 @@ static int open_camera(int flags) {
     errno = ENODEV;
     return -1;
   }
+  const char *format = getenv("CAMERA_FORMAT");
+  if (!format) format = "YUYV";
+  camera.format = v4l2_fourcc(format[0], format[1], format[2], format[3]);
   camera.width = number("CAMERA_WIDTH", 64), camera.height = number("CAMERA_HEIGHT", 48);
   fseek(file, 0, SEEK_END);
   camera.bytes = ftell(file);
@@ -70,7 +82,7 @@ static int open_camera(int flags) {
   if (fread(camera.pictures, 1, camera.bytes, file) != camera.bytes) abort();
   fclose(file);
   reset();
-  camera.sequence = 0;
+  camera.sequence = camera.at = 0;
   camera.fd = REAL(open)("/dev/null", O_RDWR | (flags & O_CLOEXEC)); /* a number that nobody else gets */
   return camera.fd;
 }
@@ -100,6 +112,21 @@ int open64(const char *path, int flags, ...) {
   return opened(path, flags, mode);
 }
 
+/* The kernel's own call: glibc before 2.33 has no stat to look up. */
+static int looked_up(const char *path, struct stat *found) {
+  if (!is_camera(path)) return syscall(SYS_newfstatat, AT_FDCWD, path, found, 0);
+  memset(found, 0, sizeof *found);
+  found->st_mode = S_IFCHR | 0660;
+  return 0;
+}
+
+int stat(const char *path, struct stat *found) { return looked_up(path, found); }
+int stat64(const char *path, struct stat64 *found) { return looked_up(path, (struct stat *)found); }
+int __xstat(int version, const char *path, struct stat *found) { return (void)version, looked_up(path, found); }
+int __xstat64(int version, const char *path, struct stat64 *found) {
+  return (void)version, looked_up(path, (struct stat *)found);
+}
+
 int close(int fd) {
   if (camera.fd && fd == camera.fd) {
     note("close", camera.sequence);
@@ -117,9 +144,10 @@ static void describe(struct v4l2_format *format) {
   struct v4l2_pix_format *pixels = &format->fmt.pix;
   memset(pixels, 0, sizeof *pixels);
   pixels->width = camera.width, pixels->height = camera.height;
-  pixels->pixelformat = V4L2_PIX_FMT_YUYV;
+  pixels->pixelformat = camera.format;
   pixels->field = V4L2_FIELD_NONE;
-  pixels->bytesperline = camera.width * 2;
+  unsigned bytes = camera.format == V4L2_PIX_FMT_YUYV ? 2 : camera.format == V4L2_PIX_FMT_NV12;
+  pixels->bytesperline = camera.width * bytes;
   pixels->sizeimage = picture_bytes();
   pixels->colorspace = V4L2_COLORSPACE_SRGB;
 }
@@ -150,12 +178,19 @@ static int dequeue(struct v4l2_buffer *buffer) {
   }
   int index = camera.queue[0];
   memmove(camera.queue, camera.queue + 1, --camera.queued * sizeof *camera.queue);
-  size_t at = camera.sequence * picture_bytes() % camera.bytes;
-  memcpy(camera.memory[index], camera.pictures + at, picture_bytes());
+  size_t bytes = picture_bytes();
+  if (camera.at == camera.bytes) camera.at = 0;
+  if (camera.format == V4L2_PIX_FMT_MJPEG) {
+    unsigned size;
+    memcpy(&size, camera.pictures + camera.at, sizeof size);
+    bytes = size, camera.at += sizeof size;
+  }
+  memcpy(camera.memory[index], camera.pictures + camera.at, bytes);
+  camera.at += bytes;
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   buffer->index = index;
-  buffer->bytesused = buffer->length = picture_bytes();
+  buffer->bytesused = bytes, buffer->length = picture_bytes();
   buffer->flags = V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
   buffer->field = V4L2_FIELD_NONE;
   buffer->timestamp.tv_sec = now.tv_sec, buffer->timestamp.tv_usec = now.tv_nsec / 1000;
@@ -177,8 +212,9 @@ static int answer(unsigned long code, void *argument) {
     case VIDIOC_ENUM_FMT: {
       struct v4l2_fmtdesc *format = argument;
       if (format->index) return failed(EINVAL);
-      strcpy((char *)format->description, "YUYV 4:2:2");
-      format->pixelformat = V4L2_PIX_FMT_YUYV;
+      strcpy((char *)format->description, "the camera's format");
+      format->flags = camera.format == V4L2_PIX_FMT_MJPEG ? V4L2_FMT_FLAG_COMPRESSED : 0;
+      format->pixelformat = camera.format;
       return 0;
     }
     case VIDIOC_S_FMT: /* a driver answers with what it has instead of what was asked for */

@@ -1,5 +1,6 @@
 """Cameras: FFmpeg's real V4L2 input and everything behind it, on a device that a preloaded library plays."""
 
+import io
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 import tvm_zerocopy as tz
 
@@ -25,6 +27,19 @@ with open_source(sys.argv[1], camera=True) as source:
         spec = frame.spec
         found = [spec.format, spec.height, spec.width, spec.range, plane.ctypes.data, int(plane.sum())]
         print(json.dumps(found))
+"""
+PIXELS = """
+import sys
+import numpy as np
+from tvm_zerocopy.sources import open_source
+from tvm_zerocopy.sources.convert import to_rgb
+frames = []
+with open_source(sys.argv[1]) as source:
+    for _, frame in zip(range(7), source):
+        print(frame.spec.format, frame.spec.range, *(plane.ctypes.data for plane in frame.planes))
+        planes = np.concatenate([np.ascontiguousarray(plane).ravel() for plane in frame.planes])
+        frames.append((planes, to_rgb(frame)))
+np.savez("seen.npz", planes=[planes for planes, _ in frames], rgb=[rgb for _, rgb in frames])
 """
 
 
@@ -52,11 +67,12 @@ def camera(shim, pictures, tmp_path):
     """``camera(arguments, **settings)``: starts Python where ``camera.device`` is a camera that shows the pictures."""
 
     class Camera:
-        device = tmp_path / "video0"
+        device = "/dev/video0"  # whether this machine has one or not
         log = tmp_path / "log"
+        frames = tmp_path / "frames"
 
         def __call__(self, arguments, **settings):
-            values = {"DEVICE": self.device, "FRAMES": tmp_path / "frames", "LOG": self.log, "WIDTH": WIDTH}
+            values = {"DEVICE": self.device, "FRAMES": self.frames, "LOG": self.log, "WIDTH": WIDTH}
             values.update(HEIGHT=HEIGHT, **settings)
             return subprocess.Popen(
                 [sys.executable, *map(str, arguments)],
@@ -68,12 +84,11 @@ def camera(shim, pictures, tmp_path):
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
-        def detect(self, model, *options, **settings):
+        def detect(self, model, *options, source=("--camera", device), **settings):
             arguments = ["-m", "tvm_zerocopy.detect", "--model", model, "--conf", CONF, "--json", "-", "--no-draw"]
-            return self([*arguments, "--camera", self.device, *options], **settings)
+            return self([*arguments, *source, *options], **settings)
 
-    (tmp_path / "frames").write_bytes(pictures.tobytes())
-    Camera.device.touch()  # no path of the file system is asked of the stand-in
+    Camera.frames.write_bytes(pictures.tobytes())
     return Camera()
 
 
@@ -90,6 +105,53 @@ def test_yuyv_frames_are_the_drivers_own_buffers(camera, pictures):
         assert address in buffers, "FFmpeg or we copied the frame"
         assert total == pictures[index % 5].sum()
     assert notes[-1][0] == "close"
+
+
+def test_nv12_frames_are_the_drivers_own_buffers(camera):
+    pictures = np.random.default_rng(1).integers(0, 256, (5, HEIGHT * 3 // 2, WIDTH), np.uint8)
+    camera.frames.write_bytes(pictures.tobytes())
+    process = camera(["-c", PIXELS, camera.device], FORMAT="NV12")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    notes = [line.split() for line in camera.log.read_text().splitlines()]
+    buffers = {int(value) for what, value in notes if what == "map"}
+    for line in out.splitlines():
+        form, span, luma, chroma = line.split()
+        assert (form, span) == ("nv12", "limited")
+        assert int(luma) in buffers, "FFmpeg or we copied the frame"
+        assert int(chroma) == int(luma) + WIDTH * HEIGHT
+    seen = np.load(camera.frames.with_name("seen.npz"))["planes"]
+    np.testing.assert_array_equal(seen, pictures.reshape(5, -1)[np.arange(7) % 5])
+
+
+@pytest.mark.parametrize("subsampling, form", [(2, "i420 full"), (1, "rgb8 full")])
+def test_mjpeg_frames_are_decoded(camera, subsampling, form):
+    """4:2:0 stays as FFmpeg decodes it, in full range; 4:2:2, which webcams give, is no format of ours."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    pictures = [np.stack([x * 3, y * 4, np.full_like(x, 50 * k)], -1).astype(np.uint8) for k in range(5)]
+    wanted, content = [], b""
+    for picture in pictures:
+        jpeg = io.BytesIO()
+        Image.fromarray(picture).save(jpeg, "JPEG", quality=95, subsampling=subsampling)
+        wanted.append(np.asarray(Image.open(jpeg).convert("RGB"), int))
+        content += len(jpeg.getvalue()).to_bytes(4, "little") + jpeg.getvalue()
+    camera.frames.write_bytes(content)
+    process = camera(["-c", PIXELS, camera.device], FORMAT="MJPG")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert {line.split()[0] for line in out.splitlines()} == {form.split()[0]}
+    assert form == "rgb8 full" or {line.split()[1] for line in out.splitlines()} == {"full"}
+    for index, rgb in enumerate(np.load(camera.frames.with_name("seen.npz"))["rgb"]):
+        assert np.abs(rgb - wanted[index % 5]).mean() < 2  # decoders differ in how they spread chroma
+        assert np.abs(rgb - wanted[(index + 1) % 5]).mean() > 5
+
+
+@pytest.mark.parametrize("source", [("/dev/video0",), ("--camera", "/dev/video0"), ("--camera",), ("--camera", "0")])
+def test_every_way_to_name_it(camera, small_detector, source):
+    process = camera.detect(small_detector[0], "--limit", 2, "--size", f"{WIDTH}x{HEIGHT}", source=source)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert [json.loads(line)["source"] for line in out.splitlines()] == ["camera /dev/video0"] * 2
 
 
 def test_boxes_are_those_of_the_pictures_that_the_camera_showed(camera, pictures, small_detector):
