@@ -8,6 +8,7 @@ import numpy as np
 
 LEAST_IOU = {False: 0.95, True: 0.8}  # by whether an engine computes in less than float32
 MOST_SCORE = {False: 0.01, True: 0.08}
+SAME_BOX = 0.1  # pixels; boxes at the frame's edge can be clipped to nothing
 RAW_TOLERANCE = {False: 1e-3, True: 5e-2}  # of the reference's largest value
 
 
@@ -100,11 +101,11 @@ def _pairs(frame_a, frame_b, least_iou: float, most_score: float) -> list:
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n, m) overlaps of xyxy boxes; two boxes of no area are equal if they are the same."""
+    """(n, m) overlaps of xyxy boxes; of two whose corners lie within `SAME_BOX` it is 1, even if they have no area."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     inter = np.prod(np.clip(high - low, 0, None), axis=2)
     area_a, area_b = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b))
     union = area_a[:, None] + area_b[None] - inter
-    same = (a[:, None] == b[None]).all(axis=2)
-    return np.where(union > 0, inter / np.where(union > 0, union, 1), same.astype(float))
+    same = (np.abs(a[:, None] - b[None]) <= SAME_BOX).all(axis=2)
+    return np.where(same, 1.0, np.where(union > 0, inter / np.where(union > 0, union, 1), 0.0))

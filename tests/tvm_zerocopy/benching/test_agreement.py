@@ -46,6 +46,15 @@ def test_a_missing_box_does_not_unless_rounding_at_conf_decides():
     assert found.agrees and found.excused == 1
 
 
+def test_boxes_clipped_to_nothing_agree_within_a_tenth_of_a_pixel():
+    theirs = detections(5)
+    theirs[0][2:4, 2] = theirs[0][2:4, 0]  # no width
+    moved = [np.array(values) for values in theirs]
+    moved[0][2:4] += np.array([[0.01], [3.0]], np.float32)
+    found = compare(theirs, tuple(moved))
+    assert (found.agrees, found.matched, found.extra) == (False, 4, 1)
+
+
 def test_the_same_box_twice_is_one_too_many():
     theirs = detections(3)
     assert compare(theirs, tuple(np.concatenate([part, part[:1]]) for part in theirs)).agrees is False
