@@ -20,7 +20,7 @@ import onnx
 from tvm_zerocopy import models
 from tvm_zerocopy.cli import main as command_line
 
-MODELS = ("yolov5s", "yolov5n", "yolov8s", "yolov8n", "resnet18")
+MODELS = ("yolov5s", "yolov5n", "yolov8s", "yolov8n", "yolov10n", "yolo11n", "resnet18")
 ENGINES = "ours,ours-bf16,onnxruntime,openvino,openvino-bf16,pytorch,pytorch-compile,tvm"
 BOXES = 100  # candidates in a frame, about
 
