@@ -157,10 +157,9 @@ class _Counter:
             for part in stmt:
                 self.visit(part, times)
         elif kind is tirx.For:
-            extent = int(stmt.extent) if isinstance(stmt.extent, tirx.IntImm) else None
-            if extent is None:
-                self.mix.unknown.append(f"loop {stmt.loop_var.name} of unknown length")
-                extent = DEFAULT_TRIPS
+            extent = self.trips(stmt)
+            if extent <= 0:
+                return
             self.values[stmt.loop_var] = np.int64(0)
             self.depends[stmt.loop_var] = {stmt.loop_var}
             loop = _Loop(stmt.loop_var, extent, _synchronizes(stmt.body))
@@ -189,6 +188,16 @@ class _Counter:
             self.visit(stmt.body, times * DEFAULT_TRIPS)
         elif hasattr(stmt, "body"):
             self.visit(stmt.body, times)
+
+    def trips(self, loop) -> int:
+        """How often a loop runs in the first warp, which goes on until its last lane is done."""
+        try:
+            if self.loop_variables(loop.extent):
+                raise Unknown("it changes from step to step of another loop")
+            return int(np.max(evaluate(loop.extent, self.values)))
+        except Unknown:
+            self.mix.unknown.append(f"loop {loop.loop_var.name} of unknown length")
+            return DEFAULT_TRIPS
 
     def branches(self, stmt, times: float) -> None:
         if stmt.else_case is None:

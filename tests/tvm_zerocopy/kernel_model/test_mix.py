@@ -2,6 +2,7 @@
 
 import pytest
 from gpu_kernels import naive, tiled, transposed
+from tvm.script import tirx as T
 from tvm.target import Target
 
 from tvm_zerocopy.kernel_model.mix import count
@@ -46,3 +47,35 @@ def test_bank_conflicts(padding, wavefronts):
     mix = mix_of(transposed(32, padding))
     rows = 32
     assert mix.shared_cycles == rows * (1 + wavefronts)
+
+
+def strided(extent):
+    """Each of 32 threads copies every 32nd element, ``extent(t, counts)`` of them."""
+
+    @T.prim_func(s_tir=True)
+    def main(a: T.Buffer((64,), "float32"), counts: T.Buffer((64,), "int32"), b: T.Buffer((64,), "float32")):
+        T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
+        with T.sblock("root"):
+            T.reads()
+            T.writes()
+            for _ in T.thread_binding(1, thread="blockIdx.x"):
+                for t in T.thread_binding(32, thread="threadIdx.x"):
+                    for i in T.serial(extent(t, counts)):
+                        b[i * 32 + t] = a[i * 32 + t]
+
+    (device_mod,) = device_functions(main, XAVIER).values()
+    (func,) = device_mod.functions.values()
+    return count(func)
+
+
+@pytest.mark.parametrize("total, trips", [(64, 2), (40, 2), (32, 1)])
+def test_a_loop_runs_until_the_last_lane_is_done(total, trips):
+    mix = strided(lambda t, counts: (total - t + 31) // 32)
+    assert mix.unknown == []
+    assert mix.global_loads == trips
+    assert mix.global_bytes == trips * 2 * 32 * 4
+
+
+def test_a_loop_whose_length_lies_in_memory_is_named():
+    mix = strided(lambda t, counts: counts[t])
+    assert len(mix.unknown) == 1 and "of unknown length" in mix.unknown[0]
