@@ -13,7 +13,8 @@ BLOCKED = ("nchwc", "winograd")  # in names of kernels whose output is blocked
 def measure(engine, frame: np.ndarray, runs: int, progress=lambda text, done, total: None) -> dict:
     """Plain data: the peak (GFLOP/s on this process's threads) and a row for each kernel call, in the program's order.
 
-    The peak is measured before and after, and the greater counts: neighbours on the machine only take from it.
+    The peak is that of the vector unit the program was compiled for, measured before and after, and the greater counts:
+    neighbours on the machine only take from it.
     A row: kernel, output (shape; of blocked layouts the plain one), seconds (median), share of the sum of medians,
     gflops (None without arithmetic worth counting), share_of_peak, bytes (read and written: inputs, weights, outputs)
     and gbytes_per_second. A Winograd kernel's arithmetic is that of the direct convolution, so its share may pass 1.
@@ -27,7 +28,7 @@ def measure(engine, frame: np.ndarray, runs: int, progress=lambda text, done, to
     if any("flops" not in call for call in calls):
         raise ArtifactError("this artifact does not say its kernels' arithmetic; compile it again with this version")
     progress("layers", 0, runs)
-    peak = _peak()
+    peak = _peak(engine.target)
     for _ in range(WARMUP):
         engine.time_kernels(frame)
     times = np.empty((runs, len(calls)))
@@ -35,7 +36,7 @@ def measure(engine, frame: np.ndarray, runs: int, progress=lambda text, done, to
         progress("layers", run, runs)
         times[run] = [seconds for _, seconds in engine.time_kernels(frame)]
     medians = np.median(times, axis=0)
-    peak = max(peak, _peak())
+    peak = max(peak, _peak(engine.target))
     rows = [_row(call, float(seconds), float(medians.sum()), peak) for call, seconds in zip(calls, medians)]
     flops = sum(call["flops"] or 0 for call in calls)
     total = float(medians.sum())
@@ -89,9 +90,8 @@ def _output(call: dict) -> list:
     return shape
 
 
-def _peak() -> float:
-    from ..diagnosis import peak
-    from ..diagnosis.machine import cpu_lanes
+def _peak(target: str) -> float:
     from ..targets import resolve_target
+    from ..tuning import host
 
-    return peak.measure(resolve_target("llvm"), cpu_lanes())
+    return host.peak_gflops(resolve_target(target))

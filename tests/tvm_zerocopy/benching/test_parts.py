@@ -46,6 +46,15 @@ def test_every_kernel_has_a_row(engine, measured_layers):
     assert all(row["bytes"] > 0 for row in rows if row["kernel"] != "preprocess")
 
 
+def test_the_peak_is_that_of_the_program_s_vector_unit(monkeypatch):
+    asked = []
+    monkeypatch.setattr("tvm_zerocopy.tuning.host.peak_gflops", lambda target: asked.append(target) or 100.0)
+    model = build("yolov5n", size=64, classes=3)
+    plain = tz.compile(model, frame=tz.Frame("rgb8"), postprocess=None, target="llvm -mcpu=x86-64 -num-cores=1")
+    assert layers.measure(plain, np.zeros((64, 64, 3), np.uint8), runs=1)["peak_gflops"] == 100
+    assert {str(target.attrs["mcpu"]) for target in asked} == {"x86-64"}
+
+
 def test_kernels_above_the_peak_are_explained():
     def above(kernel, share, precision):
         return layers._above_peak([{"kernel": kernel, "share_of_peak": share}], precision)
