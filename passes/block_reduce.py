@@ -1,4 +1,4 @@
-"""Reductions over a block of GPU threads, as statements of a kernel in TVMScript."""
+"""What a block of GPU threads does together, as expressions and statements of a kernel in TVMScript."""
 
 from .detection_head.script import T
 
@@ -33,3 +33,13 @@ def block_reduce(combine, own, part, parts, whole, t):
     T.buffer_store(whole, parts[0], [0])
     with T.serial(GROUPS - 1) as g:
         T.buffer_store(whole, combine(whole[0], parts[g + 1]), [0])
+
+
+def strided(t, total, threads: int):
+    """How many of the numbers ``t``, ``t + threads``, ... are below the total."""
+    return (total - t + (threads - 1)) // threads
+
+
+def with_bit(key, bit):
+    """The uint64 ``key`` with one more bit set."""
+    return T.bitwise_or(key, T.shift_left(T.uint64(1), T.Cast("uint64", bit)))

@@ -5,7 +5,7 @@ Keys are unique, so that equal values stay in their order, as in onnxruntime.
 
 import operator
 
-from .block_reduce import GROUPS, block_reduce
+from .block_reduce import GROUPS, block_reduce, strided, with_bit
 from .detection_head.script import T, sblock
 from .detection_head.select import DIGITS, digit
 
@@ -26,6 +26,12 @@ def order(value, dtype: str, largest: bool):
     return up if largest else T.bitwise_xor(up, T.uint32(ALL))
 
 
+def place_key(value, place, dtype: str, largest: bool):
+    """A uint64: the value's order in the upper half, a place in the lower."""
+    upper = T.shift_left(T.Cast("uint64", order(value, dtype, largest)), T.uint64(32))
+    return T.bitwise_or(upper, T.Cast("uint64", place))
+
+
 def topk_kernel(rows: int, size: int, k: int, dtype: str, index_dtype: str, largest: bool):
     """Kernel ``(data, values, indices, keys, spare, digits)`` for a CPU: three stable passes of a radix sort, linear.
 
@@ -34,9 +40,7 @@ def topk_kernel(rows: int, size: int, k: int, dtype: str, index_dtype: str, larg
     """
 
     def key(value, place):
-        return T.bitwise_or(
-            T.shift_left(T.Cast("uint64", order(value, dtype, largest)), T.uint64(32)), T.Cast("uint64", place)
-        )
+        return place_key(value, place, dtype, largest)
 
     @T.prim_func(private=True, s_tir=True)
     def topk(
@@ -94,15 +98,10 @@ def gpu_topk_kernel(rows: int, size: int, k: int, dtype: str, index_dtype: str, 
     place_bits = max(1, (size - 1).bit_length())
 
     def key(value, place):
-        place = T.Cast("uint64", size - 1 - place)
-        return T.bitwise_or(T.shift_left(T.Cast("uint64", order(value, dtype, largest)), T.uint64(32)), place)
+        return place_key(value, size - 1 - place, dtype, largest)
 
     def mine(t, total):
-        """How many of the numbers t, t + THREADS, ... are below the total."""
-        return (total - t + (THREADS - 1)) // THREADS
-
-    def with_bit(least, bit):
-        return T.bitwise_or(least, T.shift_left(T.uint64(1), T.Cast("uint64", bit)))
+        return strided(t, total, THREADS)
 
     @T.prim_func(private=True, s_tir=True)
     def topk(

@@ -45,7 +45,8 @@ def settle_resizes(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     constants = _constants(proto.graph)
     opset = max((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), default=1)
-    pending = [n for n in proto.graph.node if n.op_type == "Resize" and not _repeats_by_scale(n, constants, opset)]
+    resizes = (node for node in proto.graph.node if node.op_type == "Resize")
+    pending = {node.output[0] for node in resizes if not _repeats_by_scale(node, constants, opset)}
     if not pending:
         return proto
     try:
@@ -57,7 +58,7 @@ def settle_resizes(proto: onnx.ModelProto) -> onnx.ModelProto:
     del result.graph.node[:]
     taken = {name for node in proto.graph.node for name in (*node.input, *node.output)} | set(constants)
     for node in proto.graph.node:
-        if node in pending and node.input[0] in shapes:
+        if node.output[0] in pending and node.input[0] in shapes:
             rewrite = _Rewrite(node, opset, constants, shapes[node.input[0]], taken)
             result.graph.node.extend(rewrite.nodes)
             result.graph.initializer.extend(rewrite.initializers)

@@ -43,6 +43,11 @@ def sort_key(score, row):
     return T.bitwise_or(T.shift_left(bits, T.uint64(32)), T.Cast("uint64", row))
 
 
+def corners(raw, row, levels=None):
+    """The four values ``raw`` of a prediction as x1, y1, x2, y2; ``levels`` given: YOLOX's raw grid values."""
+    return xywh_to_xyxy(*raw) if levels is None else yolox_box(raw, row, levels)
+
+
 def yolox_box(raw, row, levels):
     """YOLOX's grid decode of the four values ``raw``: ``(xy + cell) * stride`` and ``exp(wh) * stride``.
 

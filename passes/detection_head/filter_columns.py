@@ -1,6 +1,6 @@
 """The candidate filter for heads that keep each value of all predictions together: yolov8, and yolox untransposed."""
 
-from .decode import all_finite, four, sort_key, store, xywh_to_xyxy, yolox_box
+from .decode import all_finite, corners, four, sort_key, store
 from .loops import LANES
 from .script import T, sblock
 
@@ -23,9 +23,6 @@ def class_filter(chunks, num_classes, conf, loops, objectness=False, levels=None
     registers = min(REGISTERS, size // lanes) or 1
     width = lanes * registers  # of a block of columns
     blocks = -(-size // width)
-
-    def decode(raw, row):
-        return xywh_to_xyxy(*raw) if levels is None else yolox_box(raw, row, levels)
 
     @T.prim_func(private=True, s_tir=True)
     def filter_candidates(
@@ -72,7 +69,7 @@ def class_filter(chunks, num_classes, conf, loops, objectness=False, levels=None
                                 )
                     for v in T.serial(width):
                         if T.And(label[v] >= 0, T.And(at[3] + v >= at[1] + block * width, at[3] + v < at[2])):
-                            store(box, [], decode(four(raw, [at[0]], [at[3] + v]), at[3] + v))
+                            store(box, [], corners(four(raw, [at[0]], [at[3] + v]), at[3] + v, levels))
                             if T.And(present[v] > T.float32(conf), all_finite([box[0], box[1], box[2], box[3]])):
                                 for k in T.serial(4):
                                     boxes[at[0], at[3] + v, k] = box[k]

@@ -1,6 +1,6 @@
 """The candidate filter for heads that keep a prediction's values together: yolov5, yolox and end2end."""
 
-from .decode import all_finite, four, is_class_index, sort_key, store, xywh_to_xyxy, yolox_box
+from .decode import all_finite, corners, four, is_class_index, sort_key, store
 from .loops import LANES
 from .script import T, sblock
 
@@ -21,9 +21,6 @@ def objectness_filter(chunks, num_classes, conf, loops, levels=None):
     batch, rows, size, count = chunks.batch, chunks.rows, chunks.size, chunks.count
     values, capacity = 5 + num_classes, chunks.capacity
     blocks, rest = num_classes // LANES, num_classes % LANES
-
-    def decode(raw, row):
-        return xywh_to_xyxy(*raw) if levels is None else yolox_box(raw, row, levels)
 
     @T.prim_func(private=True, s_tir=True)
     def filter_candidates(
@@ -76,7 +73,7 @@ def objectness_filter(chunks, num_classes, conf, loops, levels=None):
                                 best[0] = score[0]
                                 label[0] = blocks * LANES + c
                         if best[0] > T.float32(conf):
-                            store(box, [], decode(four(raw, [at[0], at[1]]), at[1]))
+                            store(box, [], corners(four(raw, [at[0], at[1]]), at[1], levels))
                             if all_finite([box[0], box[1], box[2], box[3]]):
                                 for k in T.serial(4):
                                     boxes[at[0], at[1], k] = box[k]

@@ -1,6 +1,6 @@
 """The candidate filter on a GPU: one thread a prediction, and each block's candidates moved together in order."""
 
-from .decode import all_finite, four, is_class_index, sort_key, store, xywh_to_xyxy, yolox_box
+from .decode import all_finite, corners, four, is_class_index, sort_key, store
 from .recognize import Head
 from .script import T, sblock
 from .workspace import ThreadBlocks
@@ -29,9 +29,7 @@ def gpu_candidate_filter(head: Head, in_columns: bool, chunks: ThreadBlocks, con
 
     def decode(raw, at):
         box = raw_box(raw, at)
-        if end2end:
-            return box
-        return xywh_to_xyxy(*box) if head.levels is None else yolox_box(box, at[1], head.levels)
+        return box if end2end else corners(box, at[1], head.levels)
 
     @T.prim_func(private=True, s_tir=True)
     def filter_candidates(

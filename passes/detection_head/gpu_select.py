@@ -2,10 +2,10 @@
 
 import operator
 
-from ..block_reduce import GROUPS, block_reduce
-from .decode import store
+from ..block_reduce import GROUPS, block_reduce, strided, with_bit
+from .decode import four, store
 from .script import T, sblock
-from .select import float32_below
+from .select import float32_below, for_frame_size, frame_box, intersection_over_union
 
 THREADS = 320  # of the block; ptxas spills with 256, 384 and 512: it then keeps to 40 registers for occupancy
 LOW = 0xFFFFFFFF
@@ -39,25 +39,16 @@ def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
     threshold = float32_below(nms.iou)
     last = min(max_det, limit)  # detections at most
 
-    def output_box(box, height, width):
-        return box if geometry is None or geometry.undo is None else geometry.undo(box, height, width)
-
     def number(key):
         """The candidate of a key."""
         return T.Cast("int32", T.uint64(LOW) - T.bitwise_and(key, T.uint64(LOW)))
 
     def mine(t, total):
-        """How many of the candidates t, t + THREADS, ... there are."""
-        return (total - t + (THREADS - 1)) // THREADS
+        return strided(t, total, THREADS)
 
     def overlap(copied, b, j, kept):
-        """Intersection over union of candidate ``j`` and the kept box."""
-        w = T.min(copied[b, 2, j], kept[2]) - T.max(copied[b, 0, j], kept[0])
-        h = T.min(copied[b, 3, j], kept[3]) - T.max(copied[b, 1, j], kept[1])
-        # The select keeps compilers from fusing the product into the subtraction, which would round once less. So does
-        # memory for the areas.
-        inter = T.Select(T.And(w > T.float32(0), h > T.float32(0)), w * h, T.float32(0))
-        return inter / (copied[b, 4, j] + kept[4] - inter)
+        # areas come from memory: no compiler fuses their product into a subtraction
+        return intersection_over_union(four(copied, [b], [j]), copied[b, 4, j], kept, kept[4])
 
     def same_group(label, other):
         return T.bool(True) if nms.class_agnostic else label == other
@@ -104,7 +95,7 @@ def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
                     total[0] = 0
                     for c in T.serial(count):
                         total[0] = total[0] + counts[b, c]
-                    for i in T.serial((count - t + (THREADS - 1)) // THREADS):
+                    for i in T.serial(mine(t, count)):
                         before[0] = 0
                         for c in T.serial(i * THREADS + t):
                             before[0] = before[0] + counts[b, c]
@@ -136,15 +127,11 @@ def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
                             while bit[0] >= 0:
                                 own[0] = T.uint64(0)
                                 for i in T.serial(mine(t, total[0])):
-                                    if alive[b, i * THREADS + t] >= T.bitwise_or(
-                                        least[0], T.shift_left(T.uint64(1), T.Cast("uint64", bit[0]))
-                                    ):
+                                    if alive[b, i * THREADS + t] >= with_bit(least[0], bit[0]):
                                         own[0] = own[0] + T.uint64(1)
                                 block_reduce(operator.add, own, part, parts, whole, t)
                                 if whole[0] >= T.uint64(limit):
-                                    least[0] = T.bitwise_or(
-                                        least[0], T.shift_left(T.uint64(1), T.Cast("uint64", bit[0]))
-                                    )
+                                    least[0] = with_bit(least[0], bit[0])
                                 bit[0] = bit[0] - 1
                             own[0] = T.uint64(0)
                             for i in T.serial(mine(t, total[0])):
@@ -191,14 +178,16 @@ def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
                                 chosen[b, before[0]] = alive[b, i * THREADS + t]
                     T.tvm_storage_sync("shared")
 
-                    for i in T.serial((max_det - t + (THREADS - 1)) // THREADS):
+                    for i in T.serial(mine(t, max_det)):
                         at[1] = i * THREADS + t
                         if at[1] < found[0]:
                             at[0] = number(chosen[b, at[1]])
                             for k in T.serial(4):
                                 kept[k] = copied[b, k, at[0]]
                             store(
-                                out_boxes, [b, at[1]], output_box([kept[0], kept[1], kept[2], kept[3]], height, width)
+                                out_boxes,
+                                [b, at[1]],
+                                frame_box(geometry, [kept[0], kept[1], kept[2], kept[3]], height, width),
                             )
                             out_scores[b, at[1]] = T.reinterpret(
                                 "float32", T.Cast("uint32", T.shift_right(chosen[b, at[1]], T.uint64(32)))
@@ -212,8 +201,4 @@ def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
                     if t == 0:
                         out_count[b] = found[0]
 
-    if geometry is not None and geometry.symbolic:
-        return select
-    height, width = select.params[4:6]
-    known = (0, 0) if geometry is None else (geometry.height, geometry.width)
-    return select.specialize({height: T.int64(known[0]), width: T.int64(known[1])})
+    return for_frame_size(select, geometry)

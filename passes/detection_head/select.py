@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .decode import store
+from .decode import four, store
 from .loops import LANES
 from .script import T, sblock
 
@@ -57,19 +57,8 @@ def select_detections(chunks, nms, loops, suppress=True, geometry=None):
     padded = kept_capacity(max_det)
     threshold = float32_below(nms.iou)
 
-    def output_box(box, height, width):
-        return box if geometry is None or geometry.undo is None else geometry.undo(box, height, width)
-
     def group(label):
         return 0 if nms.class_agnostic else label
-
-    def overlap(box, area, kept, b, k):
-        """Intersection over union of a box and kept box ``k``."""
-        w = T.min(box[2], kept[b, 2, k]) - T.max(box[0], kept[b, 0, k])
-        h = T.min(box[3], kept[b, 3, k]) - T.max(box[1], kept[b, 1, k])
-        # The select keeps compilers from fusing the product into the subtraction, which would round once less.
-        inter = T.Select(T.And(w > T.float32(0), h > T.float32(0)), w * h, T.float32(0))
-        return inter / (area + kept[b, 4, k] - inter)
 
     @T.prim_func(private=True, s_tir=True)
     def select(
@@ -147,7 +136,9 @@ def select_detections(chunks, nms, loops, suppress=True, geometry=None):
                         at[2] = 0
                         while T.And(at[2] < at[1], hits[0] == 0):
                             for v in loops.lanes():
-                                ratio[v] = overlap(box, area[0], kept, b, at[2] + v)
+                                ratio[v] = intersection_over_union(
+                                    box, area[0], four(kept, [b], [at[2] + v]), kept[b, 4, at[2] + v]
+                                )
                             for v in loops.lanes():
                                 hit[v] = T.Select(
                                     T.And(
@@ -165,7 +156,9 @@ def select_detections(chunks, nms, loops, suppress=True, geometry=None):
                             kept[b, k, at[1]] = box[k]
                         kept[b, 4, at[1]] = area[0]
                         kept_classes[b, at[1]] = group(classes[b, at[3]])
-                        store(out_boxes, [b, at[1]], output_box([box[0], box[1], box[2], box[3]], height, width))
+                        store(
+                            out_boxes, [b, at[1]], frame_box(geometry, [box[0], box[1], box[2], box[3]], height, width)
+                        )
                         out_scores[b, at[1]] = T.reinterpret(
                             "float32", T.Cast("uint32", T.shift_right(by_score[b, at[0]], T.uint64(32)))
                         )
@@ -180,11 +173,30 @@ def select_detections(chunks, nms, loops, suppress=True, geometry=None):
                     out_scores[b, at[1] + j] = T.float32(0)
                     out_classes[b, at[1] + j] = -1
 
+    return for_frame_size(select, geometry)
+
+
+def intersection_over_union(box, area, other, other_area):
+    """Of two boxes' values x1, y1, x2, y2 and their areas, as torchvision computes it; float32."""
+    w = T.min(box[2], other[2]) - T.max(box[0], other[0])
+    h = T.min(box[3], other[3]) - T.max(box[1], other[1])
+    # The select keeps compilers from fusing the product into the subtraction, which would round once less.
+    inter = T.Select(T.And(w > T.float32(0), h > T.float32(0)), w * h, T.float32(0))
+    return inter / (area + other_area - inter)
+
+
+def frame_box(geometry, box, height, width):
+    """A box's four values in the frame's pixels; as they are where there is nothing to undo."""
+    return box if geometry is None or geometry.undo is None else geometry.undo(box, height, width)
+
+
+def for_frame_size(kernel, geometry):
+    """A selection kernel without its parameters ``height`` and ``width``, the fifth and sixth, where they are known."""
     if geometry is not None and geometry.symbolic:
-        return select
-    height, width = select.params[4:6]
+        return kernel
+    height, width = kernel.params[4:6]
     known = (0, 0) if geometry is None else (geometry.height, geometry.width)
-    return select.specialize({height: T.int64(known[0]), width: T.int64(known[1])})
+    return kernel.specialize({height: T.int64(known[0]), width: T.int64(known[1])})
 
 
 def kept_capacity(max_det: int) -> int:

@@ -45,7 +45,9 @@ def suitable(target, tuner: str) -> tuple[list[Path], list[str]]:
                 fewer_cores.append(name_of(folder))
                 continue
             same = facts["target"].get("mcpu") == target.attrs.get("mcpu")
-            found.append((is_predicted(folder), not same, -len(facts["features"]), name_of(folder), folder))
+            found.append(
+                (facts["measured"] == manifest.PREDICTED, not same, -len(facts["features"]), name_of(folder), folder)
+            )
     if fewer_cores:
         problems.append(f"{', '.join(fewer_cores)}: tuned on fewer cores than the target's {cores}")
     return [folder for *_, folder in sorted(found)], problems

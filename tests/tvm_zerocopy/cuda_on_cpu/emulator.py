@@ -11,6 +11,7 @@ from pathlib import Path
 import tvm
 from tvm.tirx.build import codegen_build
 
+from tvm_zerocopy.buffers import ExternalBuffer
 from tvm_zerocopy.program import split_module
 
 HERE = Path(__file__).parent
@@ -80,3 +81,11 @@ extern "C" int __tvm_ffi_{name}(void *, const TVMFFIAny *args, int, TVMFFIAny *)
 
 def _set_device() -> str:
     return 'extern "C" int __tvm_ffi___tvm_set_device(void *, const TVMFFIAny *, int, TVMFFIAny *) { return 0; }\n'
+
+
+def managed(array) -> ExternalBuffer:
+    """The array's values in managed memory, where frames and what kernels read and write lie."""
+    buffer = ExternalBuffer.allocate(array.shape, array.dtype, kind="managed")
+    with buffer.for_host() as host:
+        host[...] = array
+    return buffer

@@ -5,6 +5,7 @@ import json
 import emulator
 import numpy as np
 import pytest
+from emulator import managed
 from head_cases import (
     CONFIGS,
     FRAMES,
@@ -21,7 +22,6 @@ from tvm import relax
 from tvm.target import Target
 
 import tvm_zerocopy as tz
-from tvm_zerocopy.buffers import ExternalBuffer
 from tvm_zerocopy.passes.apply_schedules import ApplySchedules
 from tvm_zerocopy.passes.fuse_detection_head import FuseDetectionHead
 from tvm_zerocopy.passes.lower_main import LowerMainToPrimFunc
@@ -50,13 +50,6 @@ def with_head(config):
     if config.frame is not None:
         mod = with_attributes(mod, frame=frame.to_json(), preprocess=config.preprocess.to_json())
     return mod
-
-
-def managed(array):
-    buffer = ExternalBuffer.allocate(array.shape, array.dtype, kind="managed")
-    with buffer.for_host() as host:
-        host[...] = array
-    return buffer
 
 
 def gpu_program(config, folder):

@@ -5,11 +5,11 @@ import emulator
 import numpy as np
 import onnxruntime
 import pytest
+from emulator import managed
 from onnx import TensorProto, helper, numpy_helper
 
 import tvm_zerocopy as tz
 from tvm_zerocopy import embedded
-from tvm_zerocopy.buffers import ExternalBuffer
 from tvm_zerocopy.models import build
 from tvm_zerocopy.reference import image
 
@@ -17,13 +17,6 @@ SIZE = 64
 MODELS = ["yolov5n", "yolov8n", "resnet18"]
 DETECTORS = ["yolov5n", "yolov8n", "yolov10n"]
 FLOAT16_BOUND = 2e-3  # of the outputs' range; 11 bits are 5e-4 of a value, and sums are float32
-
-
-def managed(array):
-    buffer = ExternalBuffer.allocate(array.shape, array.dtype, kind="managed")
-    with buffer.for_host() as host:
-        host[:] = array
-    return buffer
 
 
 def network_input(picture, preprocess):

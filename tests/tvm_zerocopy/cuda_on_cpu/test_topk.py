@@ -4,21 +4,14 @@ import emulator
 import numpy as np
 import pytest
 import tvm
+from emulator import managed
 from tvm.target import Target
 
-from tvm_zerocopy.buffers import ExternalBuffer
 from tvm_zerocopy.passes.topk_kernels import gpu_topk_kernel
 from tvm_zerocopy.targets import host_cpu
 
 XAVIER = "nvidia/jetson-agx-xavier"
 RANGES = {"ties": 4, "few ties": 4000}
-
-
-def managed(array):
-    buffer = ExternalBuffer.allocate(array.shape, array.dtype, kind="managed")
-    with buffer.for_host() as host:
-        host[...] = array
-    return buffer
 
 
 def best_first(row, largest):
