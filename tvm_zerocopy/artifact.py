@@ -160,26 +160,36 @@ def _check_runs_here(path: Path, metadata: dict[str, Any], mapped: mmap.mmap) ->
         )
 
 
-def write_artifact(engine: Engine, path: Path) -> Path:
+def write_artifact(engine: Engine, path: Path, ptx: bool = False) -> Path:
     """Write an engine's artifact; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    engine : Engine
+    path : Path
+    ptx : bool
+        As for `Engine.export`.
 
     Raises
     ------
     UnsupportedError
-        If there is no C compiler to link with.
+        If there is no C compiler to link with, or PTX is asked for and the engine has none.
     ArtifactError
         If the folder is missing or cannot be written, or linking fails.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise ArtifactError(f"{path.parent} is no folder; create it first")
+    if ptx and not _can_embed_ptx(engine):
+        raise UnsupportedError("PTX is of kernels that were compiled for CUDA here; export without it")
     with tempfile.TemporaryDirectory(prefix="tvm-zerocopy-") as folder:
         library = Path(folder) / "program.so"
         if engine.source is not None:
             content = Path(engine.source).read_bytes()
         else:
-            _link(engine, library)
-            content = _assemble(engine, library.read_bytes())
+            kind = "ptx" if ptx else "cubin"
+            _link(engine, library, kind)
+            content = _assemble(engine, library.read_bytes(), kind)
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
@@ -197,11 +207,18 @@ def write_artifact(engine: Engine, path: Path) -> Path:
     return path
 
 
-def _assemble(engine: Engine, library: bytes) -> bytes:
+def _can_embed_ptx(engine: Engine) -> bool:
+    """Relay's builds and artifacts hold finished device code."""
+    finished = engine.source is not None or "graph" in engine.program
+    return engine.metadata.get("device_code") == "ptx" or (engine.runs_on_cuda and not finished)
+
+
+def _assemble(engine: Engine, library: bytes, kind: str) -> bytes:
     weights = bytes(memoryview(engine.weights.numpy()))
     content = {
         **engine.metadata,
         "program": engine.program,
+        "device_code": kind if engine.runs_on_cuda else None,
         "versions": {**engine.metadata.get("versions", {}), **runtime.versions()},
         "cpu_flags": _needed_cpu_flags(engine.target),
     }
@@ -229,7 +246,7 @@ def _needed_cpu_flags(target: str):
     return sorted(flag for feature, flag in CPUINFO_FLAGS.items() if feature in features)
 
 
-def _link(engine: Engine, library: Path) -> None:
+def _link(engine: Engine, library: Path, kind: str) -> None:
     from tvm.target import Target
 
     try:
@@ -249,7 +266,7 @@ def _link(engine: Engine, library: Path) -> None:
     if target.kind.name == "cuda" and "graph" not in engine.program:  # relay.build has compiled its device code
         from .device_code import packer
 
-        options["fpack_imports"] = packer(str(target.attrs["arch"]))
+        options["fpack_imports"] = packer(str(target.attrs["arch"]), kind)
     try:
         engine.module.export_library(str(library), **options)
     except FileNotFoundError as error:

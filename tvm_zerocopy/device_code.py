@@ -16,6 +16,7 @@ from .cuda_toolchain import compile_source
 from .errors import ArtifactError
 
 SYMBOL = "__tvm_ffi__library_bin"  # where TVM's loader looks for imported modules
+FORMATS = (b"cuda", b"cubin")  # of code that TVM holds: without and with a CUDA driver
 ASSEMBLY = """\
 .section .rodata
 .balign 64
@@ -48,7 +49,10 @@ def packer(arch: str, kind: str = "cubin"):
         packed = tvm_ffi.get_global_func("runtime.ModulePackImportsToTensor")(module).numpy().tobytes()
         source = cuda_source(module)
         if source is not None:
-            packed = replace_source(packed, source.encode(), compile_source(source, arch, kind), kind)
+            code, before = compile_source(source, arch, kind), packed
+            packed = replace_source(before, source.encode(), code, kind)
+            if packed == before and kind == "ptx":  # a CUDA driver was at hand: TVM holds the machine code already
+                packed = replace_source(before, compile_source(source, arch), code, kind)
         blob, assembly = Path(folder) / "kernels.bin", Path(folder) / "kernels.s"
         blob.write_bytes(packed)
         assembly.write_text(ASSEMBLY.format(symbol=prefix + SYMBOL, size=len(packed), path=blob))
@@ -58,7 +62,7 @@ def packer(arch: str, kind: str = "cubin"):
 
 
 def replace_source(packed: bytes, source: bytes, code: bytes, kind: str) -> bytes:
-    """TVM's serialized imports with ``code`` of format ``kind`` where the CUDA C was; other bytes as they are.
+    """TVM's serialized imports with ``code`` of format ``kind`` where ``source`` was; other bytes as they are.
 
     Layout (TVM 0.27): length of all that follows; the import tree; for each module its kind and its bytes. A CUDA
     module's bytes are format, function table, code. Every string is preceded by its length, 64-bit
@@ -67,13 +71,14 @@ def replace_source(packed: bytes, source: bytes, code: bytes, kind: str) -> byte
     tail = _string(source)
     end = packed.find(tail) + len(tail)
     if end < len(tail):
-        return packed  # a CUDA driver was at hand: TVM has compiled it already
+        return packed  # TVM keeps CUDA C only where there is no CUDA driver
     head = _string(b"cuda")
     start = packed.find(head) + len(head)
     while start >= len(head):
         (size,) = struct.unpack_from("<Q", packed, start)
-        if start + 8 + size == end and packed.startswith(head, start + 8):
-            table = packed[start + 8 + len(head) : end - len(tail)]
+        held = next((form for form in map(_string, FORMATS) if packed.startswith(form, start + 8)), None)
+        if start + 8 + size == end and held is not None:
+            table = packed[start + 8 + len(held) : end - len(tail)]
             record = _string(_string(kind.encode()) + table + _string(code))
             body = packed[8:start] + record + packed[end:]
             return struct.pack("<Q", len(body)) + body

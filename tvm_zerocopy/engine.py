@@ -182,17 +182,24 @@ class Engine:
 
     # --- keep -------------------------------------------------------------------------------------------------------
 
-    def export(self, path) -> Path:
+    def export(self, path, ptx: bool = False) -> Path:
         """Write the engine as one file that `tvm_zerocopy.load` runs with TVM's runtime alone.
+
+        Parameters
+        ----------
+        path : path
+        ptx : bool
+            True: kernels for CUDA as PTX, which the drivers of newer GPUs run too (they translate it when the file is
+            loaded), instead of machine code for the one architecture.
 
         Raises
         ------
         UnsupportedError
-            If a C compiler to link with is missing.
+            If a C compiler to link with is missing, or PTX is asked for and the engine has none.
         """
         from .artifact import write_artifact
 
-        return write_artifact(self, Path(path))
+        return write_artifact(self, Path(path), ptx)
 
     @property
     def weights(self) -> ExternalBuffer:
@@ -220,7 +227,8 @@ class Engine:
                 "(tvm_zerocopy.load), or compile with target 'llvm'"
             )
         if self._cuda:
-            check_runs(json.loads(self.target)["arch"], "cubin", cuda.runtime().arch())
+            kind = self.metadata.get("device_code", "cubin")
+            check_runs(json.loads(self.target)["arch"], kind, cuda.runtime().arch())
         self._functions[name] = self.module.get_function(name)
         return self._functions[name]
 

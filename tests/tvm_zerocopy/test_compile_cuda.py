@@ -61,6 +61,18 @@ def test_packed_imports_hold_machine_code_in_the_source_s_place(tmp_path):
     assert b"cubin" in packed
 
 
+def test_ptx_takes_the_place_of_machine_code_that_a_driver_has_made():
+    source, code, ptx = b"__global__", b"\x7fELF...", b".version 8"
+
+    def serialized(kind, code):
+        record = b"".join(struct.pack("<Q", len(part)) + part for part in (kind, code))  # an empty function table
+        body = b"".join(struct.pack("<Q", len(part)) + part for part in (b"cuda", record))
+        return struct.pack("<Q", len(body)) + body
+
+    assert replace_source(serialized(b"cubin", code), code, ptx, "ptx") == serialized(b"ptx", ptx)
+    assert replace_source(serialized(b"cubin", code), source, ptx, "ptx") == serialized(b"cubin", code)
+
+
 def test_unknown_serialization_is_refused():
     with pytest.raises(ArtifactError, match="0.27"):
         replace_source(struct.pack("<Q", 6) + b"source", b"source", b"code", "cubin")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ..errors import ArtifactError
+from ..errors import ArtifactError, UnsupportedError
 from ..specs import spec_fields
 from . import common, compile_report, model_options
 
@@ -23,6 +23,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE.so", help="default: the model's name with .so, in this folder")
     model_options.add_frame(parser, "--format")
     model_options.add_model(parser)
+    parser.add_argument("--ptx", action="store_true", help="kernels for CUDA as PTX, which newer GPUs run too")
     parser.add_argument("--raw", action="store_true", help="no decode and NMS: give the model's raw outputs")
     parser.add_argument(
         "--report", action="store_true", help="list every kernel: what it takes, FLOP, bytes; on a GPU predicted times"
@@ -38,6 +39,8 @@ def run(args) -> int:
     options = model_options.compile_options(args)
     output = Path(args.output or Path(args.model).stem + ".so")
     _check_output(output)
+    if args.ptx:
+        _check_for_cuda(options.get("target", "llvm"))
     starts, report_of = [], []
     begin = time.monotonic()
     with common.Steps("compiling") as steps, common.json_lines(args.json) as write:
@@ -61,7 +64,7 @@ def run(args) -> int:
             **options,
         )
         progress("export", len(starts), len(starts) + 1)
-        engine.export(str(output))
+        engine.export(str(output), ptx=args.ptx)
         starts.append(("", time.monotonic()))
         report = _report(args.model, output, engine, time.monotonic() - begin, starts)
         kernels = report_of[0] if report_of else None
@@ -81,6 +84,15 @@ def _check_output(output: Path) -> None:
         raise ArtifactError(f"-o {output}: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK):
         raise ArtifactError(f"-o {output}: the folder {folder} cannot be written; give another")
+
+
+def _check_for_cuda(target) -> None:
+    """As `_check_output`."""
+    from ..targets import resolve_target
+
+    kind = resolve_target(target).kind.name
+    if kind != "cuda":
+        raise UnsupportedError(f"--ptx is for CUDA and the target is {kind}; leave it out, or give --target")
 
 
 def _report(model: str, output: Path, engine, seconds: float, starts) -> dict:

@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 import tvm_zerocopy as tz
+from tvm_zerocopy.artifact import read_artifact
 
 
 def test_writes_an_artifact_and_says_what_it_did(run, model_path, tmp_path):
@@ -49,6 +50,21 @@ def test_report_of_a_cpu_program(run, model_path, tmp_path):
     assert 0.03e9 < sum(kernel["flop"] for kernel in convolutions) < 0.05e9
     for kernel in kernels:
         assert kernel["name"] in result.out or kernel["name"][:40] in result.out
+
+
+@pytest.mark.cuda12
+def test_an_artifact_with_ptx(run, model_path, tmp_path):
+    result = run("compile", model_path, "--target", "cuda -arch=sm_72", "--raw", "--ptx", "-o", "ptx.so")
+    assert result.code == 0 and not result.err
+    assert b".target sm_72" in (tmp_path / "ptx.so").read_bytes()
+    assert read_artifact(tmp_path / "ptx.so").metadata["device_code"] == "ptx"
+
+
+def test_ptx_for_a_cpu_is_refused_before_anything_is_compiled(run, model_path, tmp_path):
+    result = run("compile", model_path, "--ptx")
+    assert result.code == 1 and result.err.count("\n") == 1
+    assert "--ptx is for CUDA and the target is llvm" in result.err
+    assert not (tmp_path / "small.so").exists()
 
 
 @pytest.mark.cuda12
