@@ -2,10 +2,12 @@
 
 Where the frame's own tensor would be a parameter of ``main``, a descriptor is: an int64 vector ``(address, shape...,
 strides...)``, strides in elements. Its first eight bytes are where a DLTensor has its data pointer, which is how the
-kernel reads it. On a GPU the address is read by the host, which launches the kernels, and extents and strides by their
-threads: a descriptor there is memory that both see (``kind="mapped"``).
+kernel reads it. On the CPU the kernel refuses a descriptor of another tensor than it reads. On a GPU the address is
+read by the host, which launches the kernels, and extents and strides by their threads: a descriptor there is memory
+that both see (``kind="mapped"``), and nothing is refused.
 """
 
+import re
 from typing import Dict, List, Tuple
 
 from tvm import tir
@@ -34,12 +36,13 @@ def take_descriptors(kernel: tir.PrimFunc, count: int) -> tir.PrimFunc:
     Parameters
     ----------
     kernel : PrimFunc
-        Without blocks. Variables that are an axis' extent or stride of those tensors are read from the descriptors.
-        On a GPU nothing asserts that the extents are a frame's: the caller has checked them.
+        Without blocks. Variables that are an axis' extent or stride of those tensors are read from the descriptors;
+        what else is said of extents and strides is asserted on the CPU. On a GPU the caller has checked it.
     """
     described: Dict[tir.Buffer, tir.Buffer] = {}
     addresses: List[Tuple[tir.Var, tir.PrimExpr]] = []
     sides: Dict[tir.Var, tir.PrimExpr] = {}
+    body = kernel.body
     params, buffers = list(kernel.params), {}
     for position in range(count):
         buffer = kernel.buffer_map[params[position]]
@@ -51,10 +54,18 @@ def take_descriptors(kernel: tir.PrimFunc, count: int) -> tir.PrimFunc:
         address = tir.call_intrin("handle", "tir.tvm_struct_get", descriptor.data, 0, DATA_POINTER)
         addresses.append((data, address))
         described[buffer] = tir.decl_buffer((1,), buffer.dtype, buffer.name, data=data, data_alignment=1)
-        for place, side in enumerate([*buffer.shape, *buffer.strides], start=1):
+        for place, side in enumerate([*buffer.shape, *buffer.strides]):
+            found = tir.BufferLoad(descriptor, [1 + place])
             if isinstance(side, tir.Var) and side not in sides:
-                sides[side] = tir.BufferLoad(descriptor, [place])
-    body = _given(_addressed(kernel.body, described), sides, uses_gpu_threads(kernel))
+                sides[side] = found
+                continue
+            field, axis = ("shape", "strides")[place // axes], place % axes
+            holds = found == side
+            if field == "strides":  # there is no step along an axis of one element
+                holds = tir.any(holds, buffer.shape[axis] == 1)
+            message = f"{buffer.name}.{field}[{axis}] must be {_written(side)}"
+            body = tir.AssertStmt(holds, tir.StringImm(message), body)
+    body = _given(_addressed(body, described), sides, uses_gpu_threads(kernel))
     for variable, value in reversed(addresses):
         body = tir.LetStmt(variable, value, body)
     for param in params[count:]:
@@ -77,6 +88,11 @@ def take_frame_size(kernel: tir.PrimFunc, frame: Frame, inputs: int) -> tir.Prim
     handle = tir.Var("frame_handle", "handle")
     buffers = {**dict(kernel.buffer_map.items()), handle: descriptor}
     return tir.PrimFunc([*params[:inputs], handle, *params[inputs + 2 :]], body, kernel.ret_type, buffers, kernel.attrs)
+
+
+def _written(side):
+    """An extent or stride as people write it."""
+    return re.sub(r"T\.int64\((\d+)\)", r"\1", str(side))
 
 
 def _given(body, values, in_threads):

@@ -109,6 +109,14 @@ def raw_output(config: Config, seed: int, overlap: str, scores: str, odd: bool) 
     return np.ascontiguousarray(raw.transpose(0, 2, 1) if head == "yolov8" else raw, dtype=np.float32)
 
 
+def threshold(scores) -> float:
+    """A ``conf`` that half to nine tenths of the scores lie under, in their widest gap: rounding decides nothing."""
+    scores = np.sort(np.ravel(scores).astype(float))
+    upper = scores[len(scores) // 2 : len(scores) * 9 // 10]
+    at = np.argmax(np.diff(upper))
+    return float(upper[at] + upper[at + 1]) / 2
+
+
 def expected(config: Config, raw: np.ndarray):
     nms = config.nms
     return reference.detect(

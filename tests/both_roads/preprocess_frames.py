@@ -5,7 +5,6 @@ import numpy as np
 from tvm_zerocopy.specs import YUV_420, Frame, Preprocess
 
 INPUT = (64, 96)  # height, width: small, not square
-NARROW = (40, 40)
 FORMATS = ["bgr8", "rgb8", "bgra8", "rgba8", "gray8", "nv12", "nv21", "yuyv", "uyvy", "i420"]
 LAYOUTS = [(name, planes) for name in FORMATS for planes in ((False, True) if name in YUV_420 else (False,))]
 OPTIONS = [

@@ -1,33 +1,47 @@
 """Relax modules for tests that do not know which IR they are of; the same names as ``relay_road``."""
 
+import functools
+import math
+
 import numpy as np
 import tvm
 import tvm_ffi
+from preprocess_frames import INPUT
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx as _from_onnx
 
 from tvm_zerocopy.passes.fold_normalization import FoldNormalization
 from tvm_zerocopy.passes.fuse_detection_head import FuseDetectionHead
 from tvm_zerocopy.passes.fuse_preprocess import FusePreprocess
+from tvm_zerocopy.passes.preprocess_kernel import preprocess_kernel
+from tvm_zerocopy.schedules.cpu import Preprocess as PreprocessSchedule
 from tvm_zerocopy.specs import YUV_420, Preprocess
 
 __all__ = [
+    "REFUSED",
     "FoldNormalization",
     "FuseDetectionHead",
     "FusePreprocess",
     "assert_equal",
+    "compiled",
     "frame_argument",
     "frame_parameter",
     "from_onnx",
+    "image_program",
     "is_equal",
+    "memory_of_kernels",
     "module",
+    "network_program",
     "operators",
     "parameters",
     "preprocess_of",
     "program",
     "results",
+    "samples_gathered",
     "with_attributes",
 ]
+CPU = tvm.target.Target("llvm")
+REFUSED = ValueError  # what a program raises that is given a frame of another kind
 NAMES = {"permute_dims": "transpose", "concat": "concatenate"}
 
 
@@ -117,10 +131,73 @@ def program(mod):
     machine = relax.VirtualMachine(tvm.compile(relax.transform.LegalizeOps()(mod), "llvm"), tvm.cpu())
 
     def run(*arrays):
-        out = machine["main"](*(tvm_ffi.from_dlpack(a, require_alignment=0) for a in arrays))
+        out = machine["main"](*map(_tensor, arrays))
         return [out.numpy()] if isinstance(out, tvm.runtime.Tensor) else [o.numpy() for o in out]
 
     return run
+
+
+network_program = program
+
+
+def compiled(func):
+    """A PrimFunc, built, as ``run(*arrays)``; it writes into those that it writes to."""
+    built = tvm.compile(func, "llvm")["main"]
+    return lambda *arrays: built(*map(_tensor, arrays))
+
+
+def _tensor(array):
+    """The array's own memory, whatever its alignment and strides."""
+    return tvm_ffi.from_dlpack(array, require_alignment=0)
+
+
+@functools.lru_cache(maxsize=None)
+def image_program(frame, preprocess, size=INPUT):
+    """The preprocess kernel, scheduled and built, as ``run(*frame arrays) -> image``; arrays are read in place."""
+    run = compiled(PreprocessSchedule().apply(preprocess_kernel(frame, preprocess, *size), CPU).mod)
+    shape = (frame.batch, 3, *size) if preprocess.layout == "NCHW" else (frame.batch, *size, 3)
+
+    def image(*arrays):
+        memory = np.empty(math.prod(shape) + 16, np.float32)  # outputs lie on 64-byte boundaries
+        start = -memory.ctypes.data % 64 // 4
+        made = memory[start : start + math.prod(shape)].reshape(shape)
+        run(*arrays, made)
+        return made
+
+    return image
+
+
+def samples_gathered(frame, preprocess, size):
+    """How many samples the kernel reads before it interpolates."""
+    sch = tvm.s_tir.Schedule(preprocess_kernel(frame, preprocess, *size))
+    return math.prod(int(extent) for extent in sch.get(sch.get_sblock("gather")).writes[0].source.shape)
+
+
+def memory_of_kernels(frame, preprocess, size):
+    """(elements allocated, stores into the image) of the kernel as others schedule it, and as it is scheduled here."""
+    func = preprocess_kernel(frame, preprocess, *size)
+    return [_memory(mod) for mod in (tvm.IRModule({"main": func}), PreprocessSchedule().apply(func, CPU).mod)]
+
+
+def _memory(mod):
+    passes = [
+        tvm.s_tir.transform.LowerInitBlock(),
+        tvm.s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+        tvm.s_tir.transform.ConvertBlocksToOpaque(),
+        tvm.s_tir.transform.CompactBufferAllocation(),
+        tvm.s_tir.transform.LowerOpaqueBlock(),
+    ]
+    allocated, stores = [], []
+
+    def visit(node):
+        if isinstance(node, tvm.tirx.AllocBuffer):
+            allocated.append(math.prod(int(side) for side in node.buffer.shape))
+        if isinstance(node, tvm.tirx.BufferStore) and node.buffer.name == "image":
+            stores.append(node)
+
+    body = tvm.ir.transform.Sequential(passes)(mod)["main"].body
+    tvm_ffi.structural_walk(body, (object, visit), order="pre")
+    return sum(allocated), len(stores)
 
 
 def frame_parameter(frame):

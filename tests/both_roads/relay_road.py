@@ -1,33 +1,45 @@
 """Relay modules for tests that do not know which IR they are of; the same names as ``relax_road``."""
 
+import functools
+
 import numpy as np
 import tvm
-from tvm import relay
+from preprocess_frames import INPUT
+from tvm import relay, tir
 from tvm.contrib import graph_executor
 
 from tvm_zerocopy.buffers import ExternalBuffer
+from tvm_zerocopy.passes.preprocess_kernel import preprocess_kernel
 from tvm_zerocopy.passes.relay import FoldNormalization, FuseDetectionHead, FusePreprocess
 from tvm_zerocopy.passes.relay.frame_descriptor import describe, descriptor_length
-from tvm_zerocopy.passes.relay.tir_operator import kernel_of
+from tvm_zerocopy.passes.relay.preprocess_schedules import scheduled_kernel
+from tvm_zerocopy.passes.relay.tir_operator import kernel_of, without_blocks
 from tvm_zerocopy.specs import Preprocess
 
 __all__ = [
+    "REFUSED",
     "FoldNormalization",
     "FuseDetectionHead",
     "FusePreprocess",
     "assert_equal",
+    "compiled",
     "frame_argument",
     "frame_parameter",
     "from_onnx",
+    "image_program",
     "is_equal",
+    "memory_of_kernels",
     "module",
+    "network_program",
     "operators",
     "parameters",
     "preprocess_of",
     "program",
     "results",
+    "samples_gathered",
     "with_attributes",
 ]
+REFUSED = (ValueError, tvm.TVMError)  # what a program raises that is given a frame of another kind
 TARGET = "llvm -mtriple=x86_64-linux-gnu" if "x86_64" in tvm.target.codegen.llvm_get_targets() else "llvm"
 
 
@@ -92,10 +104,14 @@ def with_attributes(mod, **attributes):
     return tvm.IRModule.from_expr(main)
 
 
-def program(mod):
+def build(mod, opt_level=3):
+    with tvm.transform.PassContext(opt_level=opt_level):
+        return relay.build(mod, TARGET)
+
+
+def program(mod, opt_level=3):
     """The module, built, as ``run(*arrays) -> list of arrays``."""
-    with tvm.transform.PassContext(opt_level=3):
-        library = relay.build(mod, TARGET)
+    library = build(mod, opt_level)
     executor = graph_executor.GraphModule(library["default"](tvm.cpu()))
     names = [param.name_hint for param in mod["main"].params]
 
@@ -109,6 +125,76 @@ def program(mod):
     return run
 
 
+def network_program(mod):
+    """``program`` of a whole network in half the time: without blocked layouts, for which each weight is compiled."""
+    return program(mod, opt_level=2)
+
+
+def compiled(func):
+    """A PrimFunc, built, as ``run(*arrays)``; it writes into those that it writes to."""
+    built = tvm.build(func, target=TARGET)
+
+    def run(*arrays):
+        tensors = [tvm.nd.array(array) for array in arrays]
+        built(*tensors)
+        for array, tensor in zip(arrays, tensors):
+            array[...] = tensor.numpy()
+
+    return run
+
+
+def image_program(frame, preprocess, size=INPUT):
+    """``relay.build``'s program of an image and nothing else, as ``run(*frame arrays) -> image``.
+
+    Dense arrays of a fixed size are given as they are, all others by their address.
+    """
+
+    def run(*arrays):
+        dense = all(array.flags.c_contiguous for array in arrays)
+        fused = FusePreprocess(frame, preprocess, None if dense else True)
+        given = [_descriptor(array) for array in arrays] if fused.by_address else arrays
+        return _image_program(frame, preprocess, size, fused.by_address)(*given)[0]
+
+    return run
+
+
+@functools.lru_cache(maxsize=None)
+def _image_program(frame, preprocess, size, by_address):
+    shape = (frame.batch, 3, *size) if preprocess.layout == "NCHW" else (frame.batch, *size, 3)
+    mod = module([("images", shape, "float32")], lambda ops, images: images)
+    return program(FusePreprocess(frame, preprocess, by_address)(mod))
+
+
+def _descriptor(array):
+    """What stands for a frame's tensor; the array must live until the program has run."""
+    return np.array(describe(ExternalBuffer.wrap(array)), np.int64)
+
+
+def samples_gathered(frame, preprocess, size):
+    """How many samples the kernel reads before it interpolates."""
+    sch = tir.Schedule(preprocess_kernel(frame, preprocess, *size))
+    return int(np.prod([int(extent) for extent in sch.get(sch.get_block("gather")).writes[0].buffer.shape]))
+
+
+def memory_of_kernels(frame, preprocess, size):
+    """(elements allocated, stores into the image) of the kernel that reads tensors, if it can, and by addresses."""
+    roads = (True,) if frame.dynamic else (False, True)
+    return [_memory(scheduled_kernel(frame, preprocess, *size, "float32", by_address)) for by_address in roads]
+
+
+def _memory(kernel):
+    allocated, stores = [], []
+
+    def visit(node):
+        if isinstance(node, tir.Allocate):
+            allocated.append(int(np.prod([int(side) for side in node.extents])))
+        if isinstance(node, tir.BufferStore) and node.buffer.name == "image":
+            stores.append(node)
+
+    tir.stmt_functor.post_order_visit(without_blocks(kernel).body, visit)
+    return sum(allocated), len(stores)
+
+
 def frame_parameter(frame):
     """The parameter that ``main`` has for a frame's first tensor."""
     shape = frame.shapes(frame.height or 2, frame.width or 2)[0]
@@ -118,8 +204,8 @@ def frame_parameter(frame):
 
 
 def frame_argument(frame, array):
-    """What is given for a frame; the array must live until the program has run."""
-    return np.array(describe(ExternalBuffer.wrap(array)), np.int64) if frame.dynamic else array
+    """What is given for one of a frame's tensors."""
+    return _descriptor(array) if frame.dynamic else array
 
 
 def operators(mod):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from preprocess_frames import INPUT, random_frame
-from road import FusePreprocess, module, parameters, program
+from road import FusePreprocess, frame_argument, module, parameters, program
 
 from tvm_zerocopy.errors import ModelError, SpecError
 from tvm_zerocopy.reference import preprocess as reference
@@ -40,6 +40,17 @@ def test_half_precision_and_nhwc_inputs():
     (array,) = random_frame(frame, 70, 90)
     (found,) = program(FusePreprocess(frame, preprocess)(model((1, *INPUT, 3), "float16")))(array)
     np.testing.assert_array_equal(found, 2 * reference(array, frame, preprocess, INPUT).astype(np.float16))
+
+
+@pytest.mark.parametrize("name, planes", [("bgr8", False), ("nv12", False), ("nv12", True), ("i420", True)])
+@pytest.mark.parametrize("size", [{}, {"height": 90, "width": 120}], ids=["any size", "fixed"])
+def test_anybodys_build_reads_padded_rows(name, planes, size):
+    """Without this package's schedules or engine."""
+    frame = Frame(name, planes=planes, **size)
+    run = program(FusePreprocess(frame, Preprocess())(model()))
+    arrays = random_frame(frame, 90, 120, padding=7, misalign=1)
+    (found,) = run(*(frame_argument(frame, array) for array in arrays))
+    np.testing.assert_array_equal(found, 2 * reference(arrays, frame, Preprocess(), INPUT))
 
 
 @pytest.mark.parametrize(

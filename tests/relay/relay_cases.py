@@ -4,15 +4,11 @@ import json
 
 import numpy as np
 import tvm
+from relay_road import TARGET, build
 from tvm import relay
 from tvm.contrib import graph_executor
 
-TARGET = "llvm -mtriple=x86_64-linux-gnu" if "x86_64" in tvm.target.codegen.llvm_get_targets() else "llvm"
-
-
-def build(mod, params=None, opt_level=3):
-    with tvm.transform.PassContext(opt_level=opt_level):
-        return relay.build(mod, TARGET, params=params)
+__all__ = ["TARGET", "build", "executor", "image_model", "kernels"]
 
 
 def executor(library):
@@ -26,11 +22,6 @@ def executor(library):
         return [module.get_output(i).numpy() for i in range(module.get_num_outputs())]
 
     return module, run
-
-
-def program(mod, params=None):
-    """The module, built, as ``run(**arrays) -> results``."""
-    return executor(build(mod, params))[1]
 
 
 def kernels(library):

@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 import tvm
+from head_cases import threshold
 from preprocess_frames import random_frame
-from test_relay_models import threshold
 from tuning_models import SIZE as SMALL
 from tuning_models import small_onnx
 

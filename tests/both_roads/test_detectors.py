@@ -3,15 +3,13 @@
 import numpy as np
 import onnxruntime
 import pytest
-import tvm
-from tvm import relax
+from head_cases import threshold
+from road import FoldNormalization, FuseDetectionHead, FusePreprocess, frame_argument, network_program
 
 import tvm_zerocopy as tz
 from tvm_zerocopy import models
 from tvm_zerocopy.frontend import import_onnx
 from tvm_zerocopy.geometry import letterbox, unletterbox_boxes
-from tvm_zerocopy.passes.fuse_detection_head import FuseDetectionHead
-from tvm_zerocopy.passes.fuse_preprocess import FusePreprocess
 from tvm_zerocopy.reference import nms as reference
 from tvm_zerocopy.reference.image import preprocess as reference_preprocess
 
@@ -28,13 +26,6 @@ DETECTORS = {
 }
 
 
-def margin(values, lower, upper):
-    """A threshold in the middle of the widest gap among the values of that range: rounding moves nothing across it."""
-    values = np.sort(values[(values > lower) & (values < upper)])
-    at = np.argmax(np.diff(values))
-    return float(values[at] + values[at + 1]) / 2
-
-
 @pytest.mark.parametrize("name", DETECTORS)
 def test_same_detections_as_onnxruntime_and_numpy(name):
     head, frame, preprocess = DETECTORS[name]
@@ -45,12 +36,11 @@ def test_same_detections_as_onnxruntime_and_numpy(name):
     frames = np.random.default_rng(7).integers(0, 256, shape, dtype=np.uint8)
     (raw,) = session.run(None, {imported.input_name: reference_preprocess(frames, frame, preprocess, SIZE)})
 
-    best = np.concatenate([reference.decode(one, head, SIZE)[1].max(axis=1) for one in raw])
-    conf = margin(best, np.quantile(best, 0.5), np.quantile(best, 0.9))
-    passes = [FusePreprocess(frame, preprocess), FuseDetectionHead(tz.Nms(conf=conf, iou=0.45, max_det=50))]
-    mod = tvm.transform.Sequential(passes)(imported.module)
-    vm = relax.VirtualMachine(tvm.compile(mod, target="llvm").jit(), tvm.cpu())
-    boxes, scores, classes, counts = (o.numpy() for o in vm["main"](tvm.runtime.tensor(frames)))
+    conf = threshold([reference.decode(one, head, SIZE)[1].max(axis=1) for one in raw])
+    mod = imported.module
+    for step in (FusePreprocess(frame, preprocess), FoldNormalization(), FuseDetectionHead(tz.Nms(conf, 0.45, 50))):
+        mod = step(mod)
+    boxes, scores, classes, counts = network_program(mod)(frame_argument(frame, frames))
 
     geometry = letterbox(HEIGHT, WIDTH, *SIZE, preprocess)
     for b in range(2):

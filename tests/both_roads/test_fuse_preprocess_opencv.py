@@ -1,16 +1,13 @@
 """The preprocess kernel against OpenCV: what people run today, on sizes nobody chose."""
 
-import math
-
 import numpy as np
 import pytest
-import tvm
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opencv_preprocess import opencv_levels, to_bgr
-from preprocess_cases import INPUT, LAYOUTS, kernel, random_frame
+from preprocess_frames import INPUT, LAYOUTS, random_frame
+from road import image_program, samples_gathered
 
-from tvm_zerocopy.passes.preprocess_kernel import preprocess_kernel
 from tvm_zerocopy.specs import YUV_420, YUV_422, Frame, Preprocess
 
 RAW = {"scale": 1.0}  # levels 0..255, so that equal means equal
@@ -39,7 +36,7 @@ def test_letterbox_equals_opencv(height, width, placement, scaleup, interpolatio
     )
     frame = Frame("bgr8")
     (array,) = random_frame(frame, height, width, seed)
-    found = kernel(frame, preprocess)(array)
+    found = image_program(frame, preprocess)(array)
     np.testing.assert_array_equal(found, opencv_levels(array, preprocess, INPUT))
 
 
@@ -52,7 +49,7 @@ def test_every_format_equals_opencv(name, planes, height, width, padding, misali
     height += height % 2 if name in YUV_420 else 0
     width += width % 2 if name in YUV_420 + YUV_422 else 0
     arrays = random_frame(frame, height, width, seed, padding, misalign)
-    found = kernel(frame, preprocess)(*arrays)
+    found = image_program(frame, preprocess)(*arrays)
     np.testing.assert_array_equal(found, opencv_levels(to_bgr(frame, arrays), preprocess, INPUT))
 
 
@@ -63,15 +60,9 @@ def test_fixed_sizes_that_fall_on_pixels(name, factors, taps):
     height, width = (side * factor for side, factor in zip(INPUT, factors))
     frame, preprocess = Frame(name, height=height, width=width), Preprocess(resize="stretch", **RAW)
     arrays = random_frame(frame, height, width, padding=3)
-    built = preprocess_kernel(frame, preprocess, *INPUT)
-    assert _gathered(built) == taps * 3 * INPUT[0] * INPUT[1]
-    found = kernel(frame, preprocess)(*arrays)
+    assert samples_gathered(frame, preprocess, INPUT) == taps * 3 * INPUT[0] * INPUT[1]
+    found = image_program(frame, preprocess)(*arrays)
     np.testing.assert_array_equal(found, opencv_levels(to_bgr(frame, arrays), preprocess, INPUT))
-
-
-def _gathered(func):
-    sch = tvm.s_tir.Schedule(tvm.IRModule({"main": func}))
-    return math.prod(int(extent) for extent in sch.get(sch.get_sblock("gather")).writes[0].source.shape)
 
 
 @pytest.mark.parametrize("name", ["bgr8", "nv12"])
@@ -82,5 +73,5 @@ def test_smooth_pictures_too(name):
     shape = frame.shapes(height, width)[0]
     ramp = np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % 256
     array = np.ascontiguousarray(np.broadcast_to(ramp.reshape(ramp.shape + (1,) * (len(shape) - 2)), shape), np.uint8)
-    found = kernel(frame, preprocess)(array)
+    found = image_program(frame, preprocess)(array)
     np.testing.assert_array_equal(found, opencv_levels(to_bgr(frame, [array]), preprocess, INPUT))

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import tvm
-from preprocess_cases import tensor
+from road import compiled
 from tvm.script.ir_builder import IRBuilder
-from tvm.script.ir_builder import tirx as T
 
 from tvm_zerocopy.geometry import letterbox
 from tvm_zerocopy.passes.preprocess_kernel.geometry import symbolic_letterbox
+from tvm_zerocopy.passes.preprocess_kernel.ops import tir
+from tvm_zerocopy.passes.preprocess_kernel.script import T
 from tvm_zerocopy.specs import Preprocess
 
 
@@ -23,10 +23,10 @@ def compiled_letterbox(count, input_size, preprocess):
             v = T.axis.spatial(count, i)
             g = symbolic_letterbox(sizes[v, 0], sizes[v, 1], *input_size, preprocess)
             for k, value in enumerate((g.left, g.top, g.new_width, g.new_height)):
-                T.buffer_store(places, tvm.tirx.convert(value), [v, k])
+                T.buffer_store(places, tir.Cast("int32", value), [v, k])
             for k, value in enumerate((g.scale_x, g.scale_y)):
                 T.buffer_store(scales, value, [v, k])
-    return tvm.compile(builder.get(), "llvm")["main"]
+    return compiled(builder.get())
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "floor"])
@@ -44,7 +44,7 @@ def test_same_as_python(resize, align, scaleup, rounding):
     )
     for input_size in ((640, 640), (384, 640)):
         places, scales = np.zeros((len(sizes), 4), np.int32), np.zeros((len(sizes), 2))
-        compiled_letterbox(len(sizes), input_size, preprocess)(tensor(sizes), tensor(places), tensor(scales))
+        compiled_letterbox(len(sizes), input_size, preprocess)(sizes, places, scales)
         expected = [letterbox(int(h), int(w), *input_size, preprocess) for h, w in sizes]
         np.testing.assert_array_equal(places, [(g.left, g.top, g.new_width, g.new_height) for g in expected])
         np.testing.assert_array_equal(scales, [(g.scale_x, g.scale_y) for g in expected])
