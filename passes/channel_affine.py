@@ -1,11 +1,11 @@
 """One affine map a channel between an image and a convolution, and the convolution's weights that take it in."""
 
-from dataclasses import dataclass
-from typing import Any, Optional
+from dataclasses import dataclass, replace
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
-from tvm_zerocopy.specs import Frame, Preprocess
+from tvm_zerocopy.specs import Preprocess
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,46 @@ class Channels:
         """True if these are the source's channels as they are, once for each way through space."""
         in_order = self.origins == tuple((path, c) for path in paths(self) for c in range(self.count))
         return in_order and bool(np.all(self.scale == 1) and np.all(self.shift == 0))
+
+    def computed(self, kind: str, constant: np.ndarray, rank: int, axis: int, first: bool) -> Optional["Channels"]:
+        """The tensor after arithmetic with a constant; None if that is not one finite affine map a channel.
+
+        Parameters
+        ----------
+        kind : str
+            add, subtract, multiply or divide.
+        constant : array
+            As it is broadcast to the tensor, which has ``rank`` axes and its channels on ``axis``.
+        first : bool
+            The tensor is the operator's first operand, the constant its second.
+        """
+        value = per_channel(constant, rank, axis, len(self.origins))
+        if value is None or not np.all(np.isfinite(value)):
+            return None
+        if kind == "add":
+            return replace(self, shift=self.shift + value)
+        if kind == "subtract":
+            sign = 1 if first else -1
+            return replace(self, scale=sign * self.scale, shift=sign * (self.shift - value))
+        if np.any(value == 0) or (kind == "divide" and not first):
+            return None
+        if kind == "multiply":
+            return replace(self, scale=self.scale * value, shift=self.shift * value)
+        return replace(self, scale=self.scale / value, shift=self.shift / value)
+
+    def chosen(self, order: Sequence[int]) -> "Channels":
+        """The channels of these numbers, in this order."""
+        origins = tuple(self.origins[k] for k in order)
+        return replace(self, origins=origins, scale=self.scale[order], shift=self.shift[order])
+
+    def moved(self, step: tuple, padded: bool = False) -> "Channels":
+        """The tensor after a step in space; ``padded``: one that adds zeros."""
+        origins = tuple(((*path, step), channel) for path, channel in self.origins)
+        return replace(self, origins=origins, padded=self.padded or padded)
+
+    def through(self, *values) -> "Channels":
+        """The same, by way of these values."""
+        return replace(self, visited=self.visited.union(values))
 
 
 @dataclass(frozen=True)
@@ -52,6 +92,21 @@ def normalized(source, spec: Preprocess, bare: Preprocess) -> Channels:
 def unchanged(source, count: int) -> Channels:
     """An image of ``count`` channels as it is."""
     return Channels(source, count, tuple(((), c) for c in range(count)), np.ones(count), np.zeros(count))
+
+
+def concatenated(parts: Sequence[Optional[Channels]]) -> Optional[Channels]:
+    """Tensors of one source, one after another on the channel axis; None if one is of another source or of none."""
+    if any(part is None or not part.source.same_as(parts[0].source) for part in parts):
+        return None
+    return Channels(
+        parts[0].source,
+        parts[0].count,
+        sum((part.origins for part in parts), ()),
+        np.concatenate([part.scale for part in parts]),
+        np.concatenate([part.shift for part in parts]),
+        any(part.padded for part in parts),
+        frozenset().union(*(part.visited for part in parts)),
+    )
 
 
 def fold_into_weights(weight: np.ndarray, layout: str, axis: int, channels: Channels) -> Optional[Fold]:
@@ -95,8 +150,3 @@ def per_channel(array: np.ndarray, rank: int, axis: int, channels: int) -> Optio
     if array.size != array.shape[axis] or array.size not in (1, channels):
         return None
     return np.broadcast_to(array.reshape(-1), (channels,))
-
-
-def own_order(frame: Frame) -> str:
-    """The frame's channel order: what the kernel gives without exchanging any."""
-    return "bgr" if frame.format in ("bgr8", "bgra8") else "rgb"

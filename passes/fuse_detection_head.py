@@ -6,15 +6,15 @@ from typing import List, Optional, Tuple
 import tvm
 from tvm import relax
 
-from tvm_zerocopy.errors import ModelError, SpecError
+from tvm_zerocopy.errors import ModelError
 from tvm_zerocopy.specs import Nms
 
 from .detection_head.filters import candidate_filter
-from .detection_head.glue import Glue
 from .detection_head.gpu_filter import gpu_candidate_filter
 from .detection_head.gpu_select import gpu_select_detections
 from .detection_head.loops import CpuLoops, is_gpu
-from .detection_head.recognize import Head, find_head
+from .detection_head.recognize import Head, find_head, require_nms
+from .detection_head.relax_glue import Glue
 from .detection_head.select import DIGITS, kept_capacity, select_detections
 from .detection_head.tail import Tail
 from .detection_head.to_frame import frame_geometry, input_size
@@ -50,11 +50,7 @@ class FuseDetectionHead:
     """
 
     def __init__(self, nms: Nms):
-        if not isinstance(nms, Nms):
-            raise SpecError(
-                f"FuseDetectionHead takes an Nms, not {type(nms).__name__}; leave the pass out for raw outputs"
-            )
-        self.nms = nms
+        self.nms = require_nms(nms)
 
     def transform_module(self, mod: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
         main = mod["main"]
@@ -65,7 +61,7 @@ class FuseDetectionHead:
         chunks = (ThreadBlocks if gpu else Chunks)(head.batch, head.rows)
         builder = relax.BlockBuilder(mod)
         tail = Tail(main, builder)
-        raw, in_columns = _raw(head, main, tail)
+        raw, in_columns = _raw(head, tail)
         suppress = head.name != "end2end"
         if gpu:
             filters = gpu_candidate_filter(head, in_columns, chunks, self.nms.conf)
@@ -108,14 +104,11 @@ def _outputs(main: relax.Function) -> List[Glue]:
     return [Glue(main, output) for output in outputs]
 
 
-def _raw(head: Head, main: relax.Function, tail: Tail) -> Tuple[relax.Expr, bool]:
-    """The head's value as float32, and whether it is ``(batch, values, boxes)``; main's last transpose is left out."""
-    value, in_columns = head.value, (head.name == "yolov8") != head.transpose
-    before = Glue(main, value).before_transpose()
-    if before is not None and not in_columns and head.name != "end2end":
-        value, in_columns = before.expr, True
-    if head.name == "yolov8" and not in_columns:
-        value, in_columns = tail.emit(relax.op.permute_dims(value, [0, 2, 1]), "predictions"), True
+def _raw(head: Head, tail: Tail) -> Tuple[relax.Expr, bool]:
+    """The head's value as float32, and whether it is ``(batch, values, boxes)``."""
+    value, in_columns, transpose = head.read()
+    if transpose:
+        value = tail.emit(relax.op.permute_dims(value, [0, 2, 1]), "predictions")
     if str(value.ty.dtype) != "float32":
         value = tail.emit(relax.op.astype(value, "float32"), "predictions")
     return value, in_columns

@@ -10,10 +10,11 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
-from tvm_zerocopy.errors import ModelError, SpecError
 from tvm_zerocopy.specs import Frame, Preprocess
 
+from .model_image import image_parameter
 from .preprocess_kernel import frame_tensors, preprocess_kernel
+from .tensor_types import tensor_of
 
 
 @tvm.transform.module_pass(opt_level=0, name="FusePreprocess")
@@ -43,13 +44,10 @@ class FusePreprocess:
 
     def transform_module(self, mod: tvm.IRModule, _ctx) -> tvm.IRModule:
         main = mod["main"]
-        if main.attrs and "tz.frame" in main.attrs:
-            raise ModelError("main takes camera frames already; FusePreprocess can run only once")
-        position = _image_position(main)
+        parameters = [tensor_of(param.name, param.ty) for param in main.params]
+        position, size = image_parameter(parameters, main.attrs, self.frame, self.preprocess)
         image = main.params[position]
-        batch, height, width = self._image_size(image)
-
-        kernel = preprocess_kernel(self.frame, self.preprocess, height, width, str(image.ty.dtype))
+        kernel = preprocess_kernel(self.frame, self.preprocess, *size, parameters[position].dtype)
         tensors = frame_tensors(self.frame)
         inputs = [relax.Var(n, relax.TensorType(s, "uint8")) for n, s in zip(tensors.names, tensors.shapes)]
         builder = relax.BlockBuilder(mod)
@@ -65,34 +63,6 @@ class FusePreprocess:
         function = function.with_attr("tz.preprocess", self.preprocess.to_json())
         builder.update_func(mod.get_global_var("main"), function)
         return relax.transform.Normalize()(builder.get())
-
-    def _image_size(self, image):
-        """(batch, height, width) of the model's image."""
-        shape = [int(side) for side in image.ty.shape]
-        layout = self.preprocess.layout
-        if shape[layout.index("C")] != 3:
-            other = "NHWC" if layout == "NCHW" else "NCHW"
-            raise SpecError(
-                f"preprocess layout is {layout}, but the model's input has shape {tuple(shape)}; use {other}"
-            )
-        if shape[0] != self.frame.batch:
-            raise SpecError(f"frame batch is {self.frame.batch}, but the model's input has {shape[0]}: {tuple(shape)}")
-        return tuple(shape[layout.index(axis)] for axis in "NHW")
-
-
-def _image_position(main: relax.Function) -> int:
-    """Which parameter is the image."""
-    for position, param in enumerate(main.params):
-        ty = param.ty
-        if not isinstance(ty, relax.TensorType) or not str(ty.dtype).startswith(("float", "bfloat")) or ty.ndim != 4:
-            continue
-        shape = ty.shape
-        if shape is None or not all(isinstance(side, tvm.tirx.IntImm) for side in shape):
-            raise ModelError(f"the model's input {param.name} has sizes that are not fixed: {shape}; fix them first")
-        if 3 in (int(shape[1]), int(shape[3])):
-            return position
-    found = ", ".join(f"{p.name}: {p.ty}" for p in main.params)
-    raise ModelError(f"main has no float image of 3 channels, (batch, 3, height, width) or NHWC, among ({found})")
 
 
 def _prepend(body: relax.SeqExpr, binding: relax.Binding) -> relax.SeqExpr:

@@ -7,13 +7,11 @@ such (YOLOX's Focus).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import tvm
 from tvm import relax
 
-from .channel_affine import Channels, per_channel
+from .channel_affine import Channels, concatenated
 
 ARITHMETIC = ("relax.add", "relax.subtract", "relax.multiply", "relax.divide")
 
@@ -46,39 +44,20 @@ class ImageTracer:
             found = self._arithmetic(value, axis) if value.op.name in ARITHMETIC else step and step(value, axis)
         else:
             found = None
-        return found and replace(found, visited=found.visited | {var})
+        return found and found.through(var)
 
     def _arithmetic(self, call, axis):
-        name = call.op.name
-        left, right = call.args
-        if is_constant(right):
-            image, constant = left, right
-        elif is_constant(left) and name != "relax.divide":
-            image, constant = right, left
-        else:
-            return None
-        found = self.trace(image, axis)
+        first = is_constant(call.args[1])
+        image, constant = call.args if first else reversed(call.args)
+        found = self.trace(image, axis) if is_constant(constant) else None
         if found is None or list(call.ty.shape) != list(image.ty.shape):
             return None
-        value = per_channel(constant.value.numpy(), call.ty.ndim, axis, len(found.origins))
-        if value is None or not np.all(np.isfinite(value)):
-            return None
-        if name == "relax.multiply" and np.all(value != 0):
-            return replace(found, scale=found.scale * value, shift=found.shift * value)
-        if name == "relax.divide" and np.all(value != 0):
-            return replace(found, scale=found.scale / value, shift=found.shift / value)
-        if name == "relax.add" or (name == "relax.subtract" and image is left):
-            return replace(found, shift=found.shift + (value if name == "relax.add" else -value))
-        if name == "relax.subtract":
-            return replace(found, scale=-found.scale, shift=value - found.shift)
-        return None
+        kind = call.op.name.replace("relax.", "")
+        return found.computed(kind, constant.value.numpy(), call.ty.ndim, axis, first)
 
-    def _choose(self, call_input, axis, order):
-        found = self.trace(call_input, axis)
-        if found is None:
-            return None
-        origins = tuple(found.origins[k] for k in order)
-        return replace(found, origins=origins, scale=found.scale[order], shift=found.shift[order])
+    def _choose(self, image, axis, order):
+        found = self.trace(image, axis)
+        return found and found.chosen(order)
 
     def _flip(self, call, axis):
         count = int(call.ty.shape[axis])
@@ -97,7 +76,7 @@ class ImageTracer:
         count, parts = int(call.args[0].ty.shape[axis]), call.attrs.indices_or_sections
         bounds = int(parts) if isinstance(parts, (int, tvm.tirx.IntImm)) else [int(p) for p in parts]
         found = self._choose(call.args[0], axis, np.array_split(np.arange(count), bounds)[item.index])
-        return found and replace(found, visited=found.visited | {item.tuple_value})
+        return found and found.through(item.tuple_value)
 
     def _strided_slice(self, call, axis):
         image, axes, *rest = call.args
@@ -107,11 +86,13 @@ class ImageTracer:
         if axes == (axis,):
             channels = np.arange(int(image.ty.shape[axis]))
             return self._choose(image, axis, channels[slice(begin[0], end[0], strides[0])])
-        return None if axis in axes else self._in_space(image, axis, ("slice", axes, begin, end, strides))
+        found = None if axis in axes else self.trace(image, axis)
+        return found and found.moved(("slice", axes, begin, end, strides))
 
     def _permute_dims(self, call, axis):
         axes = tuple(int(a) for a in call.attrs.axes or reversed(range(call.ty.ndim)))
-        return self._in_space(call.args[0], axes[axis], ("permute", axes))
+        found = self.trace(call.args[0], axes[axis])
+        return found and found.moved(("permute", axes))
 
     def _nn_pad(self, call, axis):
         widths = tuple(int(w) for w in call.attrs.pad_width)
@@ -121,28 +102,13 @@ class ImageTracer:
             or any(widths[2 * axis : 2 * axis + 2])
         ):
             return None
-        found = self._in_space(call.args[0], axis, ("pad", widths))
-        return found and replace(found, padded=True)
-
-    def _in_space(self, image, axis, step):
-        found = self.trace(image, axis)
-        return found and replace(found, origins=tuple(((*path, step), channel) for path, channel in found.origins))
+        found = self.trace(call.args[0], axis)
+        return found and found.moved(("pad", widths), padded=True)
 
     def _concat(self, call, axis):
         if not isinstance(call.args[0], relax.Tuple) or int(call.attrs.axis) % call.ty.ndim != axis:
             return None
-        parts = [self.trace(part, axis) for part in call.args[0].fields]
-        if any(part is None or not part.source.same_as(parts[0].source) for part in parts):
-            return None
-        return Channels(
-            parts[0].source,
-            parts[0].count,
-            sum((part.origins for part in parts), ()),
-            np.concatenate([part.scale for part in parts]),
-            np.concatenate([part.shift for part in parts]),
-            any(part.padded for part in parts),
-            frozenset().union(*(part.visited for part in parts)),
-        )
+        return concatenated([self.trace(part, axis) for part in call.args[0].fields])
 
 
 def replay(emit, source, ways, axis: int):

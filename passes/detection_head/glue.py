@@ -1,63 +1,81 @@
 """What the operators between the last convolutions and an output say about the output."""
 
-from typing import List, Optional, Set, Tuple
+from typing import Any, List, Optional, Set, Tuple
 
-from tvm import relax, tirx
+from ..model_image import Tensor
 
-CONVOLUTIONS = {"relax.nn.conv2d", "relax.nn.conv2d_transpose", "relax.matmul"}
-ARITHMETIC = {
-    "relax.exp",
-    "relax.power",
-    "relax.multiply",
-    "relax.divide",
-    "relax.subtract",
-    "relax.add",
-    "relax.square",
+# Operators by Relay's names.
+CONVOLUTIONS = {
+    "nn.conv2d",
+    "nn.conv2d_transpose",
+    "nn.contrib_conv2d_NCHWc",
+    "nn.dense",
+    "nn.matmul",
+    "nn.batch_matmul",
+    "matmul",
 }
-SELECTION = {"relax.topk", "relax.sort", "relax.argsort", "relax.vision.all_class_non_max_suppression"}
-RESHAPES = {"relax.reshape", "relax.flatten", "relax.permute_dims", "relax.expand_dims", "relax.squeeze"}
+BIASES = {"add", "nn.bias_add"}
+ARITHMETIC = {"exp", "power", "multiply", "divide", "subtract", "add", "square"}
+SELECTION = {"topk", "sort", "argsort", "vision.non_max_suppression", "vision.all_class_non_max_suppression"}
 
 
 class Glue:
-    """The graph behind a value of ``main``, up to the last convolutions.
+    """The graph behind a value of ``main``, up to the last convolutions. A subclass for each IR reads its expressions.
 
-    Parameters
+    Attributes
     ----------
-    main : relax.Function
-    output : relax.Expr
-        A value of it.
+    expr : Expr
+    output : Expr
+        What makes it.
+    operators : set of str
+        All that is called after the last convolutions and their biases.
     """
 
-    def __init__(self, main: relax.Function, output: relax.Expr):
-        self.main, self.expr = main, output
-        self._values = relax.analysis.get_var2val(main)
-        self.output = self.resolve(output)
+    def __init__(self, expr):
+        self.expr = expr
+        self.output = self.resolve(expr)
         self.operators = self._operators()
 
-    def resolve(self, expr: relax.Expr) -> relax.Expr:
-        """What is bound to a variable, tuples taken apart; the expression itself if it is no bound variable."""
-        while True:
-            if isinstance(expr, relax.Var) and expr in self._values:
-                expr = self._values[expr]
-            elif isinstance(expr, relax.TupleGetItem):
-                whole = self.resolve(expr.tuple_value)
-                if not isinstance(whole, relax.Tuple):
-                    return expr
-                expr = whole.fields[expr.index]
-            else:
-                return expr
+    # --- of an IR ---------------------------------------------------------------------------------------------------
+
+    def of(self, expr) -> "Glue":
+        """The graph behind another value of the same ``main``."""
+        raise NotImplementedError
+
+    def resolve(self, expr):
+        """What makes a value, variables and tuples that the graph makes taken apart; itself if nothing known does."""
+        raise NotImplementedError
+
+    @staticmethod
+    def operator(expr) -> str:
+        """Relay's name of the operator that an expression calls; empty if it calls none."""
+        raise NotImplementedError
+
+    @staticmethod
+    def fields(expr) -> List[Any]:
+        """What a tuple has; empty if it is none."""
+        raise NotImplementedError
+
+    @staticmethod
+    def sources(expr) -> List[Any]:
+        """What an expression is made of."""
+        raise NotImplementedError
+
+    @staticmethod
+    def tensor(expr) -> Tensor:
+        """Its type."""
+        raise NotImplementedError
+
+    # --- of all -----------------------------------------------------------------------------------------------------
 
     @property
     def axes(self) -> Tuple:
-        """The axes: integers where static, text where symbolic; empty if not even their number is known."""
-        shape = self.expr.ty.shape
-        if not isinstance(shape, relax.ShapeExpr):
-            return ()
-        return tuple(int(v) if isinstance(v, tirx.IntImm) else str(v) for v in shape.values)
+        """The axes: integers where static, text where not; empty if not even their number is known."""
+        return self.tensor(self.expr).sides
 
     @property
     def dtype(self) -> str:
-        return str(self.expr.ty.dtype)
+        return self.tensor(self.expr).dtype
 
     @property
     def is_decoded(self) -> bool:
@@ -71,54 +89,38 @@ class Glue:
 
     @property
     def has_sigmoid(self) -> bool:
-        return "relax.sigmoid" in self.operators
+        return "sigmoid" in self.operators
 
     @property
     def has_exp(self) -> bool:
-        return "relax.exp" in self.operators
+        return "exp" in self.operators
 
     def before_transpose(self) -> Optional["Glue"]:
         """The value that the output is the transpose (last two axes) of, if it is one."""
         call = self.output
-        if operator(call) == "relax.permute_dims" and [int(a) for a in call.attrs.axes or []] == [0, 2, 1]:
-            return Glue(self.main, call.args[0])
+        if self.operator(call) == "transpose" and [int(a) for a in call.attrs.axes or []] == [0, 2, 1]:
+            return self.of(call.args[0])
         return None
 
     def boxes_then_classes(self) -> bool:
         """The output is a concatenation along axis 1 of four channels and of one sigmoid: boxes and class scores."""
-        if operator(self.output) != "relax.concat" or int(self.output.attrs.axis) not in (1, -2):
+        if self.operator(self.output) != "concatenate" or int(self.output.attrs.axis) not in (1, -2):
             return False
-        parts = self._fields(self.output.args[0])
-        sizes = [int(part.ty.shape[1]) for part in parts]
-        return sum(sizes[:-1]) == 4 and operator(self.resolve(parts[-1])) == "relax.sigmoid"
+        parts = self.fields(self.resolve(self.output.args[0]))
+        channels = sum(self.tensor(part).sides[1] for part in parts[:-1])
+        return channels == 4 and self.operator(self.resolve(parts[-1])) == "sigmoid"
 
     def _operators(self) -> Set[str]:
         seen, names, stack = set(), set(), [self.output]
         while stack:
             expr = self.resolve(stack.pop())
-            if isinstance(expr, relax.Tuple):
-                stack.extend(expr.fields)
-            elif isinstance(expr, relax.TupleGetItem):
-                stack.append(expr.tuple_value)
-            elif isinstance(expr, relax.Call) and expr not in seen:
-                seen.add(expr)
-                name = operator(expr)
-                if name in CONVOLUTIONS or self._is_bias(expr):
-                    continue
-                names.add(name)
-                stack.extend(expr.args)
+            sources = self.sources(expr)
+            if not sources or expr in seen:
+                continue
+            seen.add(expr)
+            name = self.operator(expr)
+            if name in CONVOLUTIONS or (name in BIASES and self.operator(self.resolve(sources[0])) in CONVOLUTIONS):
+                continue
+            names.add(name)
+            stack.extend(sources)
         return names
-
-    def _is_bias(self, call: relax.Call) -> bool:
-        return operator(call) == "relax.add" and operator(self.resolve(call.args[0])) in CONVOLUTIONS
-
-    def _fields(self, expr: relax.Expr) -> List[relax.Expr]:
-        whole = self.resolve(expr)
-        return list(whole.fields) if isinstance(whole, relax.Tuple) else []
-
-
-def operator(expr: relax.Expr) -> str:
-    """Name of the operator that an expression calls; empty if it calls none."""
-    if isinstance(expr, relax.Call) and hasattr(expr.op, "name"):
-        return expr.op.name
-    return ""

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from tvm_zerocopy.errors import ModelError, SpecError
-from tvm_zerocopy.specs import HEADS
+from tvm_zerocopy.specs import HEADS, Nms
 
+from .glue import Glue
 from .grid import Level, find_levels
 
 LAYOUTS = {
@@ -24,8 +25,8 @@ class Head:
     ----------
     name : str
         One of ``specs.HEADS``.
-    value : Expr
-        The value in ``main`` to read, of Relax or Relay.
+    output : Glue
+        The value in ``main`` to read.
     transpose : bool
         The value has its last two axes the other way round than ``specs.Nms`` describes the head.
     batch, rows, classes : int
@@ -35,21 +36,40 @@ class Head:
     """
 
     name: str
-    value: Any
+    output: Glue
     transpose: bool
     batch: int
     rows: int
     classes: int
     levels: Optional[List[Level]] = None
 
+    def read(self) -> Tuple[Any, bool, bool]:
+        """(expression to read, whether it is ``(batch, values, boxes)``, whether to transpose it into that first).
 
-def find_head(outputs: Sequence[Any], input_size: Optional[Tuple[int, int]], name: Optional[str]) -> Head:
+        ``main``'s last transpose is left out where the filter reads columns as well.
+        """
+        in_columns = (self.name == "yolov8") != self.transpose
+        before = self.output.before_transpose()
+        if before is not None and not in_columns and self.name != "end2end":
+            return before.expr, True, False
+        transpose = self.name == "yolov8" and not in_columns
+        return self.output.expr, in_columns or transpose, transpose
+
+
+def require_nms(nms) -> Nms:
+    """What FuseDetectionHead is made of; raises SpecError if it is anything else."""
+    if not isinstance(nms, Nms):
+        raise SpecError(f"FuseDetectionHead takes an Nms, not {type(nms).__name__}; leave the pass out for raw outputs")
+    return nms
+
+
+def find_head(outputs: Sequence[Glue], input_size: Optional[Tuple[int, int]], name: Optional[str]) -> Head:
     """The head among ``main``'s outputs.
 
     Parameters
     ----------
     outputs : sequence of Glue
-        What ``main`` returns, tuples taken apart; of Relax (``glue.Glue``) or Relay (``passes.relay.glue.Glue``).
+        What ``main`` returns, tuples taken apart.
     input_size : (height, width) or None
         Of the network's input in pixels, if known.
     name : str or None
@@ -136,7 +156,7 @@ def _end2end(output, input_size) -> Optional[Head]:
     shape = _shape(output)
     if shape is None or shape[2] != 6:
         return None
-    return Head("end2end", output.expr, False, shape[0], shape[1], 0)
+    return Head("end2end", output, False, shape[0], shape[1], 0)
 
 
 _READERS: Dict[str, Callable] = {"yolov5": _yolov5, "yolov8": _yolov8, "yolox": _yolox, "end2end": _end2end}
@@ -144,12 +164,12 @@ _READERS: Dict[str, Callable] = {"yolov5": _yolov5, "yolov8": _yolov8, "yolox": 
 
 def _rows(name, output, shape, transpose=False, levels=None) -> Head:
     rows, values = (shape[2], shape[1]) if transpose else (shape[1], shape[2])
-    return Head(name, output.expr, transpose, shape[0], rows, values - 5, levels)
+    return Head(name, output, transpose, shape[0], rows, values - 5, levels)
 
 
 def _columns(output, shape, transpose) -> Head:
     values, rows = (shape[2], shape[1]) if transpose else (shape[1], shape[2])
-    return Head("yolov8", output.expr, transpose, shape[0], rows, values - 4)
+    return Head("yolov8", output, transpose, shape[0], rows, values - 4)
 
 
 def _grid_is_on(axis, shape, input_size) -> bool:

@@ -4,20 +4,21 @@ import dataclasses
 from typing import List, Optional, Tuple
 
 import tvm
-from tvm import relay, tir
+from tvm import relay
 
-from tvm_zerocopy.errors import ModelError, SpecError
-from tvm_zerocopy.specs import Frame, Nms, Preprocess
+from tvm_zerocopy.errors import ModelError
+from tvm_zerocopy.specs import Frame, Nms
 
 from ..detection_head.filters import candidate_filter
 from ..detection_head.loops import loops_for
-from ..detection_head.recognize import Head, find_head
+from ..detection_head.recognize import Head, find_head, require_nms
 from ..detection_head.select import select_detections
-from ..detection_head.undo import FrameGeometry, known_geometry, undo
+from ..detection_head.undo import recorded_geometry
 from ..detection_head.workspace import Chunks
-from ..preprocess_kernel import geometry as kernel_geometry
+from ..model_image import image_size
 from .frame_descriptor import take_frame_size
 from .glue import Glue
+from .tensor_types import tensor_of
 from .tir_operator import call_kernel
 
 
@@ -42,18 +43,14 @@ class FuseDetectionHead:
     """
 
     def __init__(self, nms: Nms):
-        if not isinstance(nms, Nms):
-            raise SpecError(
-                f"FuseDetectionHead takes an Nms, not {type(nms).__name__}; leave the pass out for raw outputs"
-            )
-        self.nms = nms
+        self.nms = require_nms(nms)
 
     def transform_module(self, mod: tvm.IRModule, _ctx) -> tvm.IRModule:
         mod = _returning_fields(relay.transform.InferType()(mod))
         main = mod["main"]
         size = _input_size(main)
         head = find_head(_outputs(main), size, self.nms.head)
-        geometry = _geometry(main, size)
+        geometry = recorded_geometry(main.attrs, size, lambda frame: (0, 0))  # the descriptor has them
         chunks = Chunks(head.batch, head.rows)
         loops = loops_for(tvm.target.Target.current(allow_none=True))
         raw, in_columns = _raw(head)
@@ -99,53 +96,20 @@ def _outputs(main: relay.Function) -> List[Glue]:
 
 
 def _raw(head: Head) -> Tuple[relay.Expr, bool]:
-    """The head's value as float32, and whether it is ``(batch, values, boxes)``; main's last transpose is left out."""
-    value, in_columns = head.value, (head.name == "yolov8") != head.transpose
-    before = Glue(value).before_transpose()
-    if before is not None and not in_columns and head.name != "end2end":
-        value, in_columns = before.expr, True
-    if head.name == "yolov8" and not in_columns:
-        value, in_columns = relay.transpose(value, [0, 2, 1]), True
-    if head.value.checked_type.dtype != "float32":
+    """The head's value as float32, and whether it is ``(batch, values, boxes)``."""
+    value, in_columns, transpose = head.read()
+    if transpose:
+        value = relay.transpose(value, [0, 2, 1])
+    if head.output.dtype != "float32":
         value = relay.cast(value, "float32")
     return value, in_columns
 
 
 def _input_size(main: relay.Function) -> Optional[Tuple[int, int]]:
     """(height, width) in pixels of the first static, float image in ``main``: a parameter, or made of the frame."""
-    sizes = []
-
-    def visit(expr):
-        ty = expr.checked_type if isinstance(expr, (relay.Var, relay.Call)) else None
-        if not isinstance(ty, relay.TensorType) or len(ty.shape) != 4 or not ty.dtype.startswith(("float", "bfloat")):
-            return
-        shape = [int(side) if isinstance(side, tir.IntImm) else 0 for side in ty.shape]
-        if 0 not in shape and 3 in (shape[1], shape[3]):
-            sizes.append((shape[2], shape[3]) if shape[1] == 3 else (shape[1], shape[2]))
-
-    for param in main.params:
-        visit(param)
-    if not sizes:
-        relay.analysis.post_order_visit(main.body, visit)
-    return sizes[0] if sizes else None
-
-
-def _geometry(main: relay.Function, size: Optional[Tuple[int, int]]) -> FrameGeometry:
-    """The way into the frame that ``FusePreprocess`` recorded on ``main``; identity if it recorded none."""
-    attributes = main.attrs
-    if not attributes or "tz.frame" not in attributes:
-        return FrameGeometry()
-    if size is None:
-        raise ModelError("main has the attribute tz.frame but no float image with three channels; run FusePreprocess")
-    frame = Frame.from_json(str(attributes["tz.frame"]))
-    preprocess = Preprocess.from_json(str(attributes["tz.preprocess"]))
-    if not frame.dynamic:
-        return known_geometry(frame, preprocess, size)
-
-    def undo_symbolic(box, h, w):
-        return undo(box, h, w, kernel_geometry.symbolic_letterbox(h, w, *size, preprocess))
-
-    return FrameGeometry(undo_symbolic, symbolic=True)
+    values = list(main.params)
+    relay.analysis.post_order_visit(main.body, lambda e: values.append(e) if isinstance(e, relay.Call) else None)
+    return image_size(tensor_of("", value.checked_type) for value in values)
 
 
 def _frame_descriptor(main: relay.Function) -> relay.Var:

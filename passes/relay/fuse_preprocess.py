@@ -3,14 +3,16 @@
 from typing import Optional
 
 import tvm
-from tvm import relay, tir
+from tvm import relay
 
-from tvm_zerocopy.errors import ModelError, SpecError, UnsupportedError
+from tvm_zerocopy.errors import UnsupportedError
 from tvm_zerocopy.specs import Frame, Preprocess
 
+from ..model_image import image_parameter
 from ..preprocess_kernel import frame_tensors
 from .frame_descriptor import descriptor_length
 from .preprocess_schedules import scheduled_kernel
+from .tensor_types import tensor_of
 from .tir_operator import call_kernel, for_gpu
 
 
@@ -63,11 +65,9 @@ class FusePreprocess:
     def transform_module(self, mod: tvm.IRModule, _ctx) -> tvm.IRModule:
         mod = relay.transform.InferType()(mod)
         main = mod["main"]
-        if main.attrs and "tz.frame" in main.attrs:
-            raise ModelError("main takes camera frames already; FusePreprocess can run only once")
-        position = _image_position(main)
+        parameters = [tensor_of(param.name_hint, param.checked_type) for param in main.params]
+        position, size = image_parameter(parameters, main.attrs, self.frame, self.preprocess)
         image = main.params[position]
-        size = self._image_size(image)
 
         tensors = frame_tensors(self.frame)
         if self.by_address:
@@ -76,9 +76,8 @@ class FusePreprocess:
         else:
             shapes = [[int(side) for side in shape] for shape in tensors.shapes]
             inputs = [relay.var(name, shape=shape, dtype="uint8") for name, shape in zip(tensors.names, shapes)]
-        kernel = scheduled_kernel(
-            self.frame, self.preprocess, *size, image.checked_type.dtype, self.by_address, for_gpu()
-        )
+        dtype = parameters[position].dtype
+        kernel = scheduled_kernel(self.frame, self.preprocess, *size, dtype, self.by_address, for_gpu())
         made = call_kernel("tz.preprocess", kernel, inputs)
         params = [*main.params[:position], *inputs, *main.params[position + 1 :]]
         body = relay.bind(main.body, {image: made})
@@ -88,30 +87,3 @@ class FusePreprocess:
         result = tvm.IRModule(mod.functions, mod.type_definitions)
         result["main"] = function
         return relay.transform.InferType()(result)
-
-    def _image_size(self, image):
-        """(height, width) of the model's image."""
-        shape = [int(side) for side in image.checked_type.shape]
-        layout = self.preprocess.layout
-        if shape[layout.index("C")] != 3:
-            other = "NHWC" if layout == "NCHW" else "NCHW"
-            raise SpecError(
-                f"preprocess layout is {layout}, but the model's input has shape {tuple(shape)}; use {other}"
-            )
-        if shape[0] != self.frame.batch:
-            raise SpecError(f"frame batch is {self.frame.batch}, but the model's input has {shape[0]}: {tuple(shape)}")
-        return shape[layout.index("H")], shape[layout.index("W")]
-
-
-def _image_position(main: relay.Function) -> int:
-    """Which parameter is the image."""
-    for position, param in enumerate(main.params):
-        ty = param.checked_type
-        if not isinstance(ty, relay.TensorType) or not ty.dtype.startswith(("float", "bfloat")) or len(ty.shape) != 4:
-            continue
-        if not all(isinstance(side, tir.IntImm) for side in ty.shape):
-            raise ModelError(f"the model's input {param.name_hint} has sizes that are not fixed: {ty.shape}; fix them")
-        if 3 in (int(ty.shape[1]), int(ty.shape[3])):
-            return position
-    found = ", ".join(f"{p.name_hint}: {p.checked_type}" for p in main.params)
-    raise ModelError(f"main has no float image of 3 channels, (batch, 3, height, width) or NHWC, among ({found})")

@@ -1,109 +1,37 @@
-"""What the operators between the last convolutions and an output say about the output."""
+"""The graph behind an output, read from Relay."""
 
-from typing import List, Optional, Set, Tuple
+from tvm import relay
 
-from tvm import relay, tir
-
-CONVOLUTIONS = {
-    "nn.conv2d",
-    "nn.conv2d_transpose",
-    "nn.contrib_conv2d_NCHWc",
-    "nn.dense",
-    "nn.matmul",
-    "nn.batch_matmul",
-}
-BIASES = {"add", "nn.bias_add"}
-ARITHMETIC = {"exp", "power", "multiply", "divide", "subtract", "add", "square"}
-SELECTION = {"topk", "sort", "argsort", "vision.non_max_suppression", "vision.all_class_non_max_suppression"}
+from ..detection_head import glue
+from .tensor_types import tensor_of
 
 
-class Glue:
-    """The graph behind a value of ``main``, up to the last convolutions; ``detection_head.glue.Glue`` for Relay.
+class Glue(glue.Glue):
+    """See `glue.Glue`; ``expr`` has its type inferred."""
 
-    Parameters
-    ----------
-    output : relay.Expr
-        With its type inferred.
-    """
+    def of(self, expr):
+        return Glue(expr)
 
-    def __init__(self, output: relay.Expr):
-        self.expr, self.type = output, output.checked_type
-        self.output = _resolve(output)
-        self.operators = self._operators()
+    def resolve(self, expr):
+        while isinstance(expr, relay.TupleGetItem) and isinstance(expr.tuple_value, relay.Tuple):
+            expr = expr.tuple_value.fields[expr.index]
+        return expr
 
-    @property
-    def axes(self) -> Tuple:
-        """The axes: integers where static, text where not."""
-        return tuple(int(v) if isinstance(v, tir.IntImm) else str(v) for v in self.type.shape)
+    @staticmethod
+    def operator(expr):
+        return operator(expr)
 
-    @property
-    def dtype(self) -> str:
-        return self.type.dtype
+    @staticmethod
+    def fields(expr):
+        return list(expr.fields) if isinstance(expr, relay.Tuple) else []
 
-    @property
-    def is_decoded(self) -> bool:
-        """Some arithmetic comes after the last convolutions and their biases."""
-        return bool(self.operators & ARITHMETIC)
+    @staticmethod
+    def sources(expr):
+        return children(expr)
 
-    @property
-    def is_selected(self) -> bool:
-        """Predictions are picked in the graph: top-k or non-maximum suppression."""
-        return bool(self.operators & SELECTION)
-
-    @property
-    def has_sigmoid(self) -> bool:
-        return "sigmoid" in self.operators
-
-    @property
-    def has_exp(self) -> bool:
-        return "exp" in self.operators
-
-    def before_transpose(self) -> Optional["Glue"]:
-        """The value that the output is the transpose (last two axes) of, if it is one."""
-        call = self.output
-        if operator(call) == "transpose" and [int(a) for a in call.attrs.axes or []] == [0, 2, 1]:
-            return Glue(call.args[0])
-        return None
-
-    def boxes_then_classes(self) -> bool:
-        """The output is a concatenation along axis 1 of four channels and of one sigmoid: boxes and class scores."""
-        if operator(self.output) != "concatenate" or int(self.output.attrs.axis) not in (1, -2):
-            return False
-        parts = _resolve(self.output.args[0])
-        if not isinstance(parts, relay.Tuple):
-            return False
-        sizes = [int(part.checked_type.shape[1]) for part in parts.fields]
-        return sum(sizes[:-1]) == 4 and operator(_resolve(parts.fields[-1])) == "sigmoid"
-
-    def _operators(self) -> Set[str]:
-        seen, names = set(), set()
-        stack: List[relay.Expr] = [self.output]
-        while stack:
-            expr = _resolve(stack.pop())
-            if expr in seen:
-                continue
-            seen.add(expr)
-            if isinstance(expr, relay.Tuple):
-                stack.extend(expr.fields)
-            elif isinstance(expr, relay.TupleGetItem):
-                stack.append(expr.tuple_value)
-            elif isinstance(expr, relay.Call):
-                if operator(expr) in CONVOLUTIONS or _is_bias(expr):
-                    continue
-                names.add(operator(expr))
-                stack.extend(expr.args)
-        return names
-
-
-def _resolve(expr: relay.Expr) -> relay.Expr:
-    """The field that is taken out of a tuple made in the graph; the expression itself otherwise."""
-    while isinstance(expr, relay.TupleGetItem) and isinstance(expr.tuple_value, relay.Tuple):
-        expr = expr.tuple_value.fields[expr.index]
-    return expr
-
-
-def _is_bias(call: relay.Call) -> bool:
-    return operator(call) in BIASES and operator(_resolve(call.args[0])) in CONVOLUTIONS
+    @staticmethod
+    def tensor(expr):
+        return tensor_of("", expr.checked_type)
 
 
 def operator(expr: relay.Expr) -> str:
@@ -111,3 +39,12 @@ def operator(expr: relay.Expr) -> str:
     if isinstance(expr, relay.Call) and hasattr(expr.op, "name"):
         return expr.op.name
     return ""
+
+
+def children(expr: relay.Expr) -> list:
+    """What a call, a tuple or a tuple's field is made of."""
+    if isinstance(expr, relay.Call):
+        return list(expr.args)
+    if isinstance(expr, relay.Tuple):
+        return list(expr.fields)
+    return [expr.tuple_value] if isinstance(expr, relay.TupleGetItem) else []

@@ -1,13 +1,13 @@
 """What happens to an image on its way to a convolution, as one affine map a channel; ``input_affine`` for Relay."""
 
-from dataclasses import replace
 from typing import Optional
 
 import numpy as np
 from tvm import relay, tir
 
-from ..channel_affine import Channels, per_channel
+from ..channel_affine import Channels, concatenated
 from .glue import operator
+from .tensor_types import tensor_of
 
 ARITHMETIC = ("add", "subtract", "multiply", "divide")
 
@@ -36,38 +36,19 @@ class ImageTracer:
         else:
             step = getattr(self, "_" + name.replace(".", "_"), None) if name else None
             found = step and step(expr, axis)
-        return found and replace(found, visited=found.visited | {expr})
+        return found and found.through(expr)
 
     def _arithmetic(self, name, call, axis):
-        left, right = call.args
-        if isinstance(right, relay.Constant):
-            image, constant = left, right
-        elif isinstance(left, relay.Constant) and name != "divide":
-            image, constant = right, left
-        else:
-            return None
-        found = self.trace(image, axis)
+        first = isinstance(call.args[1], relay.Constant)
+        image, constant = call.args if first else reversed(call.args)
+        found = self.trace(image, axis) if isinstance(constant, relay.Constant) else None
         if found is None or _shape(call) != _shape(image):
             return None
-        value = per_channel(constant.data.numpy(), len(_shape(call)), axis, len(found.origins))
-        if value is None or not np.all(np.isfinite(value)):
-            return None
-        if name == "multiply" and np.all(value != 0):
-            return replace(found, scale=found.scale * value, shift=found.shift * value)
-        if name == "divide" and np.all(value != 0):
-            return replace(found, scale=found.scale / value, shift=found.shift / value)
-        if name == "add" or (name == "subtract" and image is left):
-            return replace(found, shift=found.shift + (value if name == "add" else -value))
-        if name == "subtract":
-            return replace(found, scale=-found.scale, shift=value - found.shift)
-        return None
+        return found.computed(name, constant.data.numpy(), len(_shape(call)), axis, first)
 
     def _choose(self, image, axis, order):
         found = self.trace(image, axis)
-        if found is None:
-            return None
-        origins = tuple(found.origins[k] for k in order)
-        return replace(found, origins=origins, scale=found.scale[order], shift=found.shift[order])
+        return found and found.chosen(order)
 
     def _reverse(self, call, axis):
         shape = _shape(call)
@@ -90,7 +71,7 @@ class ImageTracer:
         bounds = int(parts) if isinstance(parts, (int, tir.IntImm)) else [int(p) for p in parts]
         channels = np.arange(_shape(call.args[0])[axis])
         found = self._choose(call.args[0], axis, np.array_split(channels, bounds)[item.index])
-        return found and replace(found, visited=found.visited | {call})
+        return found and found.through(call)
 
     def _strided_slice(self, call, axis):
         if call.attrs.slice_mode != "end" or len(call.args) != 1:
@@ -108,14 +89,14 @@ class ImageTracer:
         ]
         if [a for a, _ in cuts] == [axis]:
             return self._choose(image, axis, np.arange(shape[axis])[cuts[0][1]])
-        if axis in (a for a, _ in cuts):
-            return None
+        found = None if axis in (a for a, _ in cuts) else self.trace(image, axis)
         where = tuple((a, cut.start, cut.stop, cut.step) for a, cut in cuts)
-        return self._in_space(image, axis, ("slice", *zip(*where)) if where else ("slice", (), (), (), ()))
+        return found and found.moved(("slice", *zip(*where)) if where else ("slice", (), (), (), ()))
 
     def _transpose(self, call, axis):
         axes = tuple(int(a) for a in call.attrs.axes or reversed(range(len(_shape(call)))))
-        return self._in_space(call.args[0], axes[axis], ("transpose", axes))
+        found = self.trace(call.args[0], axes[axis])
+        return found and found.moved(("transpose", axes))
 
     def _nn_pad(self, call, axis):
         image, value = call.args
@@ -123,28 +104,14 @@ class ImageTracer:
         zeros = isinstance(value, relay.Constant) and float(value.data.numpy()) == 0
         if call.attrs.pad_mode != "constant" or not zeros or any(widths[axis]):
             return None
-        found = self._in_space(image, axis, ("pad", widths))
-        return found and replace(found, padded=True)
-
-    def _in_space(self, image, axis, step):
         found = self.trace(image, axis)
-        return found and replace(found, origins=tuple(((*path, step), channel) for path, channel in found.origins))
+        return found and found.moved(("pad", widths), padded=True)
 
     def _concatenate(self, call, axis):
         if not isinstance(call.args[0], relay.Tuple) or int(call.attrs.axis) % len(_shape(call)) != axis:
             return None
-        parts = [self.trace(part, axis) for part in call.args[0].fields]
-        if any(part is None or not part.source.same_as(parts[0].source) for part in parts):
-            return None
-        return Channels(
-            parts[0].source,
-            parts[0].count,
-            sum((part.origins for part in parts), ()),
-            np.concatenate([part.scale for part in parts]),
-            np.concatenate([part.shift for part in parts]),
-            any(part.padded for part in parts),
-            frozenset({call.args[0]}).union(*(part.visited for part in parts)),
-        )
+        found = concatenated([self.trace(part, axis) for part in call.args[0].fields])
+        return found and found.through(call.args[0])
 
 
 def replay(source: relay.Expr, ways: list, axis: int) -> relay.Expr:
@@ -165,4 +132,4 @@ def replay(source: relay.Expr, ways: list, axis: int) -> relay.Expr:
 
 
 def _shape(expr):
-    return [int(side) if isinstance(side, tir.IntImm) else None for side in expr.checked_type.shape]
+    return tensor_of("", expr.checked_type).sides
