@@ -1,32 +1,43 @@
-"""BlockLayout with activations in bfloat16 and convolutions on AMX; arithmetic between them stays in float32."""
+"""BlockLayout with activations in bfloat16, whose products convolutions add; arithmetic between them stays in float32."""
 
 from __future__ import annotations
 
 import tvm
 from tvm import relax
 
-from . import amx_ops, bfloat16
+from . import bfloat16
+from .bfloat16_conv2d import Unit, conv2d_bfloat16, pack_filter
 from .block_layout import KeptAsFloat32, convert, ints, static_shape
 
 FIRST_LANES = 4  # of a first layer's pixel: its channels and padding
-LARGEST_FIRST_FILTER = amx_ops.DEPTH // FIRST_LANES
+LARGEST_FIRST_FILTER = 8
 
 
 @tvm.ir.transform.module_pass(opt_level=0, name="BlockLayoutBfloat16")
 class BlockLayoutBfloat16:
-    """Blocks of 32 channels; what is kept between kernels is bfloat16, as uint16 bits.
+    """Blocks of as many channels as two of the unit's accumulators hold; what is kept between kernels is bfloat16, as
+    uint16 bits.
 
-    Convolutions without groups or dilation multiply bfloat16 and add in float32 (``amx_ops``); biases, activations and
-    residuals are float32 in their epilogue; concatenation, split and up-sampling move bits. Other operators, and the
-    network's results, are float32.
+    Convolutions without groups or dilation multiply bfloat16 and add in float32 (``bfloat16_conv2d``); biases,
+    activations and residuals are float32 in their epilogue; concatenation, split and up-sampling move bits. Other
+    operators, and the network's results, are float32.
+
+    Parameters
+    ----------
+    unit : Unit
+        What multiplies.
     """
 
+    def __init__(self, unit: Unit):
+        self.unit = unit
+
     def transform_module(self, mod: tvm.IRModule, _ctx) -> tvm.IRModule:
-        return convert(mod, amx_ops.OUT_CHANNELS, False, _KeptAsBfloat16())
+        return convert(mod, self.unit.channels, False, _KeptAsBfloat16(self.unit))
 
 
 class _KeptAsBfloat16(KeptAsFloat32):
-    def __init__(self):
+    def __init__(self, unit):
+        self._unit = unit
         self._bits = {}  # blocked form -> variable of its bits
 
     def value(self, builder, twin):
@@ -54,11 +65,11 @@ class _KeptAsBfloat16(KeptAsFloat32):
             bits, lanes = builder.emit_te(bfloat16.pack_pixels, converter.plain(data), FIRST_LANES), FIRST_LANES
         else:
             bits, lanes = converter.moved(converter.blocked(data)), converter.block
-        packed = amx_ops.pack_filter(kernel, lanes)
+        packed = pack_filter(kernel, lanes, self._unit)
         n, out_channels, *size = static_shape(call)
         window = ints(attrs.strides), ints(attrs.padding)
         flops = 2 * n * size[0] * size[1] * kernel.size
-        kernel = amx_ops.conv2d_amx(static_shape(bits), packed.shape, size, *window, flops)
-        function = builder.add_func(kernel, "conv2d_amx")
+        kernel = conv2d_bfloat16(self._unit, static_shape(bits), packed.shape, size, *window, flops)
+        function = builder.add_func(kernel, f"conv2d_{self._unit.name}")
         out_type = relax.TensorType((n, packed.shape[0], *size, converter.block), "float32")
         return converter.emit(relax.call_tir(function, [bits, relax.const(packed)], out_type), out_channels)

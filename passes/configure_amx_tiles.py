@@ -8,14 +8,14 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.tirx import call_llvm_intrin
 
-from .amx_ops import ANNOTATION, DEPTH, ROWS
+from .bfloat16_conv2d import AMX, ANNOTATION
 
 ATTRIBUTE = "tz.uses_amx"  # on a kernel: the process must have asked Linux for the tiles
 
 
 @tvm.ir.transform.module_pass(opt_level=0, name="ConfigureAmxTiles")
 class ConfigureAmxTiles:
-    """Puts ``ldtilecfg`` and ``tilerelease`` around the body of the parallel loop of scheduled ``amx_ops`` kernels.
+    """Puts ``ldtilecfg`` and ``tilerelease`` around the body of the parallel loop of scheduled AMX convolutions.
 
     The configuration belongs to a thread, so that each task loads it; what it holds is in the block's annotation.
     """
@@ -63,7 +63,7 @@ def configuration(rows: int) -> tuple[int, ...]:
     """The 64 bytes of LDTILECFG as eight words: palette 1, bytes a row from byte 16, rows from byte 48."""
     memory = bytearray(64)
     memory[0] = 1
-    for tile, count in enumerate([rows] * 6 + [ROWS] * 2):
-        struct.pack_into("<H", memory, 16 + 2 * tile, 2 * DEPTH)
+    for tile, count in enumerate([rows] * 6 + [AMX.lanes] * 2):
+        struct.pack_into("<H", memory, 16 + 2 * tile, 2 * AMX.depth)
         memory[48 + tile] = count
     return struct.unpack("<8q", bytes(memory))

@@ -57,8 +57,8 @@ def compile(
         See ``targets.resolve_target``.
     precision : {"float32", "bfloat16", "float16"}
         bfloat16: convolutions multiply bfloat16 and add float32, activations are kept as bfloat16; boxes move by
-        fractions of a pixel. For CPUs with AMX. float16: likewise, for CUDA GPUs with tensor cores (sm_70 and later);
-        raw outputs move by 2e-3 of their range at most. Outputs are float32 in each.
+        fractions of a pixel. For CPUs with AMX, AVX512_BF16 or Arm's bf16. float16: likewise, for CUDA GPUs with tensor
+        cores (sm_70 and later); raw outputs move by 2e-3 of their range at most. Outputs are float32 in each.
     tuning_log : path or None
         A folder with MetaSchedule's records, from ``tvm-zerocopy tune``. None: the published logs that suit the
         target, if any. ``engine.metadata["tuning"]["line"]`` says what was used.

@@ -6,7 +6,7 @@ import tvm
 from tvm import relax
 
 from .errors import UnsupportedError
-from .passes import cuda_math
+from .passes import bfloat16_conv2d, cuda_math
 from .passes.apply_schedules import ApplySchedules
 from .passes.block_layout import BlockLayout
 from .passes.block_layout_bfloat16 import BlockLayoutBfloat16
@@ -24,7 +24,7 @@ from .schedules import cpu, cuda
 from .specs import Frame, Nms, Preprocess
 
 NEEDS = {
-    "bfloat16": "; bfloat16 needs a CPU with AMX (-mattr=+amx-tile,+amx-bf16)",
+    "bfloat16": "; bfloat16 needs a CPU with AMX, AVX512_BF16 or Arm's bf16, such as -mcpu=znver4 or neoverse-v1",
     "float16": "; float16 needs a CUDA GPU with tensor cores (sm_70 and later)",
 }
 
@@ -64,6 +64,7 @@ def pipeline(
 
 
 def _cpu(frame, preprocess, postprocess, target, measured, bfloat16):
+    machine = cpu.machine_of(target)
     return [
         # The network as inference needs it.
         relax.transform.DecomposeOpsForInference(),
@@ -78,7 +79,7 @@ def _cpu(frame, preprocess, postprocess, target, measured, bfloat16):
         # Activations stand next to the convolutions that they follow.
         HoistElementwise(),
         # Operators become loop nests over channel-blocked tensors; views stay views.
-        BlockLayoutBfloat16() if bfloat16 else BlockLayout(cpu.machine_of(target).lanes),
+        BlockLayoutBfloat16(bfloat16_conv2d.UNITS[machine.bfloat16]) if bfloat16 else BlockLayout(machine.lanes),
         relax.transform.FoldConstant(),
         relax.transform.LegalizeOps({**LEGALIZATIONS, **SORT_LEGALIZATIONS, **VIEW_LEGALIZE_MAP}),
         # Elementwise neighbours move into the kernels that feed them.
@@ -130,7 +131,7 @@ def precisions(target: tvm.target.Target) -> Tuple[str, ...]:
         If there are no schedules for that kind of target.
     """
     if target.kind.name == "llvm":
-        return ("float32", "bfloat16") if cpu.machine_of(target).amx else ("float32",)
+        return ("float32", "bfloat16") if cpu.machine_of(target).bfloat16 else ("float32",)
     if target.kind.name == "cuda":
         return ("float32", "float16") if cuda.machine_of(target).tensor_cores else ("float32",)
     raise UnsupportedError(f"target {target.kind.name} has no schedules here; use llvm or cuda")

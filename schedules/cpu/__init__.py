@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .amx import AmxConv2d
+from .bfloat16_conv2d import Bfloat16Conv2d
 from .conv2d import Conv2dNCHWc
 from .fallback import Fallback
 from .machine import Machine, machine_of
@@ -15,7 +15,7 @@ def rules():
     """The rules in the order in which they are tried."""
     return [
         Preprocess(),
-        AmxConv2d(),
+        Bfloat16Conv2d(),
         WinogradConv2dNCHWc(),
         WinogradStridedConv2dNCHWc(),
         Conv2dNCHWc(),
@@ -24,7 +24,7 @@ def rules():
 
 
 __all__ = [
-    "AmxConv2d",
+    "Bfloat16Conv2d",
     "Conv2dNCHWc",
     "Fallback",
     "Machine",

@@ -3,26 +3,33 @@
 import numpy as np
 import pytest
 from PIL import Image
+from tvm.target import codegen
 
 import tvm_zerocopy as tz
 from tvm_zerocopy import embedded
 from tvm_zerocopy.errors import UnsupportedError
-from tvm_zerocopy.pipeline import precisions
 from tvm_zerocopy.targets import resolve_target
 
-AMX = "bfloat16" in precisions(resolve_target("llvm"))
+
+def test_a_cpu_without_a_unit_for_it_is_refused_before_anything_is_read():
+    with pytest.raises(UnsupportedError, match="bfloat16 needs a CPU with AMX, AVX512_BF16 or Arm's bf16"):
+        tz.compile("no such file.onnx", target="llvm -mcpu=haswell", precision="bfloat16")
 
 
-def test_a_cpu_without_amx_is_refused_before_anything_is_read():
-    with pytest.raises(UnsupportedError, match="bfloat16 needs a CPU with AMX"):
-        tz.compile("no such file.onnx", target="llvm -mcpu=znver4", precision="bfloat16")
-
-
-@pytest.mark.skipif(not AMX, reason="this CPU has no AMX")
-def test_detections_are_those_of_float32(tmp_path):
+@pytest.mark.parametrize(
+    "target, features",
+    [
+        ("llvm -mcpu=sapphirerapids", {"amx-tile", "amx-bf16"}),
+        ("llvm -mcpu=cooperlake", {"avx512bf16"}),
+    ],
+)
+def test_detections_are_those_of_float32(target, features, tmp_path):
+    if not features <= set(map(str, codegen.llvm_get_cpu_features(resolve_target("llvm")))):
+        pytest.skip(f"this CPU has no {', '.join(sorted(features))}")
     nms = tz.Nms(conf=0.25)
     exact = tz.compile(embedded.model_path(), postprocess=nms)
-    tz.compile(embedded.model_path(), postprocess=nms, precision="bfloat16").export(tmp_path / "half.so")
+    options = {"postprocess": nms, "target": target, "precision": "bfloat16"}
+    tz.compile(embedded.model_path(), **options).export(tmp_path / "half.so")
     half = tz.load(tmp_path / "half.so")
     assert half.metadata["precision"] == "bfloat16"
     found = total = 0

@@ -24,7 +24,7 @@ FINALISTS = 4  # candidates of a kernel
 WITHIN = 1.5  # of the fastest alone: what is slower than that has no chance in the network either
 LEAST_GAIN = 0.01  # below it a choice is not worth its line
 COMPARE_ROUNDS, CONFIRM_ROUNDS = 24, 60  # frames of each program
-ATTEMPTS = 4  # at a set of winners that all stay faster together
+ATTEMPTS = 8  # at a set of winners that all stay faster together
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,10 @@ def test_design_space_generates_for_a_tuning_context():
         ("llvm -mtriple=x86_64-linux-gnu -mcpu=haswell -num-cores=4", Machine(8, 16, 4)),
         ("llvm -mtriple=x86_64-linux-gnu -mcpu=x86-64 -num-cores=4", Machine(4, 16, 4)),
         ("llvm -mtriple=aarch64-linux-gnu -mcpu=cortex-a78 -num-cores=8", Machine(4, 32, 8)),
+        ("llvm -mtriple=x86_64-linux-gnu -mcpu=sapphirerapids -num-cores=4", Machine(16, 32, 4, "amx")),
+        ("llvm -mcpu=sapphirerapids -mattr=-amx-bf16 -num-cores=4", Machine(16, 32, 4, "avx512_bf16")),
+        ("llvm -mtriple=x86_64-linux-gnu -mcpu=znver4 -num-cores=4", Machine(16, 32, 4, "avx512_bf16")),
+        ("llvm -mtriple=aarch64-linux-gnu -mcpu=neoverse-v1 -num-cores=8", Machine(4, 32, 8, "neon_bf16")),
     ],
 )
 def test_machine_is_read_off_the_target(target, machine):

@@ -78,14 +78,14 @@ def test_it_asks_for_no_newer_glibc_than_jetpack_5_has(small, tmp_path):
 
 @pytest.fixture(scope="module")
 def run_there(tmp_path_factory):
-    """The runner, cross-compiled, as a function (artifact, frame) -> what it printed."""
+    """The runner, cross-compiled, as a function (artifact, frame, option...) -> what it printed."""
     folder = tmp_path_factory.mktemp("runner")
     runner = build_runner(folder / "run_artifact", site=SITE, compiler=COMPILER)
 
-    def run(artifact, frame, *options):
+    def run(artifact, frame, *options, cpu="cortex-a76"):
         np.save(folder / "frame.npy", frame)
         # Carmel is ARMv8.2 with half precision and no SVE; the closest of qemu's models is Cortex-A76.
-        emulator = [EMULATOR, "-L", SYSROOT, "-cpu", "cortex-a76"]
+        emulator = [EMULATOR, "-L", SYSROOT, "-cpu", cpu]
         command = [*emulator, runner, artifact, folder / "frame.npy", "--threads", "2", *options]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
@@ -106,6 +106,23 @@ def test_the_same_boxes_as_here(run_there, tmp_path):
     assert [d["class"] for d in found["detections"]] == list(expected.classes)
     np.testing.assert_allclose([d["box"] for d in found["detections"]], expected.boxes, rtol=0, atol=0.1)
     np.testing.assert_allclose([d["score"] for d in found["detections"]], expected.scores, rtol=0, atol=1e-3)
+
+
+@needs_compiler
+@needs_emulator
+def test_bfloat16_s_boxes_are_those_of_float32(run_there, tmp_path):
+    """On a CPU with Arm's bf16, which Xavier is not."""
+    frame = np.ascontiguousarray(np.asarray(Image.open(sample_pictures()[0]).convert("RGB"))[:, :, ::-1])
+    target = {**XAVIER_CPU, "mattr": ["+bf16"]}
+    artifact = tz.compile(model_path(), target=target, precision="bfloat16").export(tmp_path / "scenes.so")
+    (found,) = run_there(artifact, frame, cpu="max")
+    expected = tz.compile(model_path())(frame)
+    certain = expected.scores > 0.5
+    boxes = np.array([d["box"] for d in found["detections"]])
+    assert certain.sum() >= 5
+    for box, label in zip(expected.boxes[certain], expected.classes[certain]):
+        near = np.abs(boxes - box).max(axis=1) < 0.03 * (box[2:] - box[:2]).max() + 1
+        assert label in [found["detections"][k]["class"] for k in np.flatnonzero(near)]
 
 
 @needs_compiler

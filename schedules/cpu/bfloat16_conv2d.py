@@ -1,4 +1,4 @@
-"""Convolution on AMX tiles: pairs of output rows, the epilogue on what the accumulators were stored to."""
+"""Convolution of bfloat16: pairs of output rows, the epilogue on what the accumulators were stored to, or are."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import math
 
 import tvm
 
-from .base import Rule, divisors, find_block, inline_crop, schedule_of
+from .base import Rule, divisors, find_block, in_registers, inline_crop, schedule_of
 from .machine import machine_of
 
 PADDED_BYTES = 512 << 10  # a quarter of a core's second-level cache
 FILTER_BYTES = 1 << 20  # half of it
-LANES = 16  # float32 in a vector register of every CPU with AMX
 
 
-class AmxConv2d(Rule):
-    """Kernels that hold an ``amx_conv2d`` block (``passes.amx_ops``).
+class Bfloat16Conv2d(Rule):
+    """Kernels that hold a ``bfloat16_conv2d`` block (``passes.bfloat16_conv2d``).
 
     Two orders. ``rows``: each task takes some pairs of rows through all output channels, so that the input it pads
     stays in its core's cache; every core reads the whole filter. ``channels``: each task takes some output channels
@@ -26,36 +25,41 @@ class AmxConv2d(Rule):
 
     def apply(self, func, target, tuning=False):
         sch = schedule_of(func)
-        if find_block(sch, "amx_conv2d") is None:
+        if find_block(sch, "bfloat16_conv2d") is None:
             return None
-        shape, cores = _Shape(sch), machine_of(target).cores
+        machine, shape = machine_of(target), _Shape(sch)
+        cores = machine.cores
         choices = divisors(shape.pairs, max(1, min(PADDED_BYTES // shape.pair_bytes, -(-shape.pairs // cores))))
         if tuning:
             orders = [("rows", count) for count in choices[-4:]] + [("channels", shape.pairs)]
-            return [self._schedule(schedule_of(func), *order) for order in orders]
+            return [self._schedule(schedule_of(func), machine, *order) for order in orders]
         if shape.filter_bytes > FILTER_BYTES and shape.out_blocks >= 2 * cores:
-            return self._schedule(sch, "channels", shape.pairs)
+            return self._schedule(sch, machine, "channels", shape.pairs)
         even = [count for count in choices if shape.pairs // count % cores == 0]  # every core gets as much
-        return self._schedule(sch, "rows", (even or choices)[-1])
+        return self._schedule(sch, machine, "rows", (even or choices)[-1])
 
-    def _schedule(self, sch, order, pairs):
-        conv, pad, crop = (sch.get_sblock(find_block(sch, name)) for name in ("amx_conv2d", "pad_data", "amx_crop"))
+    def _schedule(self, sch, machine, order, pairs):
+        names = "bfloat16_conv2d", "pad_data", "bfloat16_crop"
+        conv, pad, crop = (sch.get_sblock(find_block(sch, name)) for name in names)
         rows = int(sch.get(conv).writes[0].region[4].extent)
         out = inline_crop(sch, crop)
         for operand in sch.get_producers(out):  # a residual's conversion to float32
-            if not sch.get(operand).name_hint.startswith("amx_"):
+            if not sch.get(operand).name_hint.startswith("bfloat16_"):
                 sch.compute_inline(operand)
 
         n, oc, h, w, c = sch.get_loops(out)
         group, pair, row = sch.split(h, [None, pairs, 2])
         tile, pixel = sch.split(w, [None, rows])
-        half, lane = sch.split(c, [None, LANES])
+        half, lane = sch.split(c, [None, machine.lanes])
         sch.reorder(n, group, oc, pair, tile, row, pixel, half, lane)
         task = sch.fuse(n, group) if order == "rows" else sch.fuse(n, group, oc)
         sch.parallel(task)
-        sch.unroll(row)
-        sch.unroll(half)
-        sch.vectorize(lane)
+        if machine.bfloat16 == "amx":  # its accumulators are stored to memory first
+            sch.unroll(row)
+            in_registers(sch, (half, lane))
+        else:
+            sch.set_scope(conv, 0, "local")
+            in_registers(sch, (row, pixel, half, lane))
 
         sch.compute_at(conv, tile, preserve_unit_loops=True)
         if isinstance(sch.get(pad).body.value, tvm.ir.TensorLoad):  # nothing is padded
@@ -76,8 +80,8 @@ class _Shape:
         def extents(name):
             return [int(sch.get(loop).extent) for loop in sch.get_loops(sch.get_sblock(find_block(sch, name)))]
 
-        _, self.out_blocks, self.pairs, *_ = extents("amx_conv2d")
+        _, self.out_blocks, self.pairs, *_ = extents("bfloat16_conv2d")
         padded = extents("pad_data")
         self.pair_bytes = max(1, 2 * math.prod(padded[1:]) // self.pairs)
-        tiles = sch.get(sch.get_sblock(find_block(sch, "amx_conv2d"))).reads[1].region  # of one block of channels
+        tiles = sch.get(sch.get_sblock(find_block(sch, "bfloat16_conv2d"))).reads[1].region  # of one block of channels
         self.filter_bytes = 2 * self.out_blocks * math.prod(int(axis.extent) for axis in tiles)
