@@ -127,8 +127,8 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
     -------
     tvm.tirx.PrimFunc
         (data, filter, out float32 (N, OB, OH, OW, unit.channels)). Blocks: ``pad_data``, the identity where nothing is
-        padded; ``bfloat16_conv2d``, one group of tiles; ``bfloat16_crop``, elementwise, so that an epilogue can take its
-        place.
+        padded; ``bfloat16_conv2d``, one group of tiles; ``bfloat16_crop``, elementwise, so that an epilogue can take
+        its place.
     """
     n_, icb_, h_, w_, channels = (int(extent) for extent in data_shape)
     ocb_, _, kh_, groups_ = (int(extent) for extent in filter_shape[:4])
@@ -159,13 +159,9 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
     def amx(name, *arguments):
         return call_llvm_intrin("int32", "llvm.x86." + name, *arguments)
 
-    def pair(padded, n, ic, h, w, k):
-        """Values 2k and 2k + 1 of the row of an operand that begins at a pixel, in every lane."""
-        values = padded[n, ic, h, w + 2 * k // channels, T.Ramp(2 * k % channels, T.int64(1), 2)]
-        return T.Broadcast(T.reinterpret("int32", values), lanes)
-
     @T.inline
-    def amx_product(padded, weight, product, n, oc, h, w, v):
+    def amx_product(padded, weight, product, at):
+        n, oc, h, w, v = at
         for tile in T.unroll(4):
             T.evaluate(amx("tilezero", T.uint8(tile)))
         for ic in T.serial(icb_):
@@ -204,14 +200,28 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
                     )
                 )
 
+    def place(at, i, p, j):
+        """Where the sums of one of the two rows, a pixel and half of the output channels are."""
+        n, oc, h, w, v = at
+        return n, oc, h, v * 2 + i, w * pixels + p, T.Ramp(v * block + j * lanes, T.int64(1), lanes)
+
+    def step(padded, weight, product, at, ic, kh, g, k, i, p, j):
+        """These sums, and to each the products of values 2k and 2k + 1."""
+        n, oc, h, w, _ = at
+        row, column = (h * 2 + i) * stride_h + kh, (w * pixels + p) * stride_w + g * columns
+        pair = padded[n, ic, row, column + 2 * k // channels, T.Ramp(2 * k % channels, T.int64(1), 2)]
+        weights = weight[oc, ic, kh, g, j, k, T.Ramp(T.int64(0), T.int64(1), depth)]
+        in_every_lane = T.Broadcast(T.reinterpret("int32", pair), lanes)
+        return T.call_pure_extern(
+            sums, DOT, product[place(at, i, p, j)], in_every_lane, T.reinterpret(bits, weights)
+        )
+
     @T.inline
-    def dot_product(padded, weight, product, n, oc, h, w, v):
+    def dot_product(padded, weight, product, at):
         for i in T.unroll(2):
             for p in T.unroll(pixels):
                 for j in T.unroll(2):
-                    product[n, oc, h, v * 2 + i, w * pixels + p, T.Ramp(v * block + j * lanes, T.int64(1), lanes)] = (
-                        T.Broadcast(T.float32(0), lanes)
-                    )
+                    T.buffer_store(product, T.Broadcast(T.float32(0), lanes), place(at, i, p, j))
         with T.attr(T.int32(0), "pragma_import_llvm", unit.definition()):
             for ic in T.serial(icb_):
                 for kh in T.serial(kh_):
@@ -220,35 +230,10 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
                             for i in T.unroll(2):
                                 for p in T.unroll(pixels):
                                     for j in T.unroll(2):
-                                        product[
-                                            n,
-                                            oc,
-                                            h,
-                                            v * 2 + i,
-                                            w * pixels + p,
-                                            T.Ramp(v * block + j * lanes, T.int64(1), lanes),
-                                        ] = T.call_pure_extern(
-                                            sums,
-                                            DOT,
-                                            product[
-                                                n,
-                                                oc,
-                                                h,
-                                                v * 2 + i,
-                                                w * pixels + p,
-                                                T.Ramp(v * block + j * lanes, T.int64(1), lanes),
-                                            ],
-                                            pair(
-                                                padded,
-                                                n,
-                                                ic,
-                                                (h * 2 + i) * stride_h + kh,
-                                                (w * pixels + p) * stride_w + g * columns,
-                                                k,
-                                            ),
-                                            T.reinterpret(
-                                                bits, weight[oc, ic, kh, g, j, k, T.Ramp(T.int64(0), T.int64(1), depth)]
-                                            ),
+                                        T.buffer_store(
+                                            product,
+                                            step(padded, weight, product, at, ic, kh, g, k, i, p, j),
+                                            place(at, i, p, j),
                                         )
 
     multiply, amx_rows = (dot_product, 0) if unit.dot else (amx_product, pixels)
@@ -290,7 +275,7 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
                         vv * block : vv * block + block,
                     ]
                 )
-                multiply(padded, weight, product, vn, voc, vh, vw, vv)
+                multiply(padded, weight, product, (vn, voc, vh, vw, vv))
         for n, oc, h, w, c in T.grid(n_, ocb_, oh_, ow_, depth_):
             with T.sblock("bfloat16_crop"):
                 vn, voc, vh, vw, vc = T.axis.remap("SSSSS", [n, oc, h, w, c])

@@ -1,4 +1,4 @@
-"""BlockLayout with activations in bfloat16, whose products convolutions add; arithmetic between them stays in float32."""
+"""BlockLayout with activations in bfloat16; arithmetic on them, sums of products included, stays in float32."""
 
 from __future__ import annotations
 
