@@ -212,9 +212,7 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
         pair = padded[n, ic, row, column + 2 * k // channels, T.Ramp(2 * k % channels, T.int64(1), 2)]
         weights = weight[oc, ic, kh, g, j, k, T.Ramp(T.int64(0), T.int64(1), depth)]
         in_every_lane = T.Broadcast(T.reinterpret("int32", pair), lanes)
-        return T.call_pure_extern(
-            sums, DOT, product[place(at, i, p, j)], in_every_lane, T.reinterpret(bits, weights)
-        )
+        return T.call_pure_extern(sums, DOT, product[place(at, i, p, j)], in_every_lane, T.reinterpret(bits, weights))
 
     @T.inline
     def dot_product(padded, weight, product, at):

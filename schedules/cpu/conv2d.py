@@ -14,8 +14,7 @@ from .machine import machine_of
 from .register_tile import best_tile, oc_tiles, pixel_tiles
 
 ORDERS = ("oc_outer", "h_outer", "rows")
-PADDED_BYTES = 512 << 10  # a quarter to a half of a core's second-level cache
-
+INPUT_BYTES = 512 << 10  # a quarter to a half of a core's second-level cache
 
 BLOCKS = ("conv2d_nchwc", "depthwise_conv2d_nchwc", "pool2d_nchwc")
 
@@ -24,8 +23,8 @@ class Conv2dNCHWc(Rule):
     """Kernels that hold a ``conv2d_nchwc``, ``depthwise_conv2d_nchwc`` or ``pool2d_nchwc`` block.
 
     Orders of the outer loops: ``oc_outer`` and ``h_outer`` spread (output channels, rows) over the cores, one or the
-    other slower, with the padded input made before; ``rows`` gives a core some rows at a time and pads only those, in
-    its own cache.
+    other slower, with the padded input made before; ``rows`` gives a core some rows at a time, whose input, which it
+    pads itself, stays in its cache for all output channels.
     """
 
     tunable = True
@@ -51,14 +50,15 @@ class Conv2dNCHWc(Rule):
         ]  # fmt: skip
 
     def _default(self, shape, machine):
-        order = "h_outer" if shape.height * shape.width >= 1600 else "oc_outer"
-        rows = 1
-        if shape.padded and shape.height >= 4 * machine.cores:
+        order, rows = "h_outer" if shape.height * shape.width >= 1600 else "oc_outer", 1
+        if shape.height >= 4 * machine.cores:
             order, rows = "rows", _row_groups(shape, machine)[-1]
         # where the reduction is short the epilogue counts, and it needs registers for itself
         limit = machine.registers // 2 if shape.reduction < 128 else machine.registers
         if shape.oc_tiles == [1]:
-            return order, rows, 1, max(d for d in pixel_tiles(shape.width, 1, machine.registers) if d <= limit)
+            tiles = [d for d in pixel_tiles(shape.width, 1, machine.registers) if d <= limit]
+            # as many pixels as lanes, and LLVM takes them for a vector: it gathers their strided inputs
+            return order, rows, 1, max([d for d in tiles if d != machine.lanes] or tiles)
         return order, rows, *best_tile(shape.out_blocks, shape.width, machine.registers, limit)
 
     def _schedule(self, sch, name, shape, order, rows, oc_tile, w_tiles):
@@ -106,9 +106,16 @@ class Conv2dNCHWc(Rule):
 
 
 def _row_groups(shape, machine):
-    """Rows in a task: what leaves every core two tasks and keeps the task's padded input in a part of its cache."""
-    cached = PADDED_BYTES // max(1, shape.padded_bytes // shape.height)
-    return divisors(shape.height, max(1, min(cached, shape.height // (2 * machine.cores))))[-2:]
+    """Rows in a task, the best guess last: what leaves every core two tasks and keeps a task's input in a part of its
+    cache; where some cores would get a task more than others, the next larger group that is shared evenly."""
+    cached = INPUT_BYTES // shape.row_bytes
+    groups = divisors(shape.height, max(1, min(cached, shape.height // (2 * machine.cores))))[-2:]
+    if shape.height // groups[-1] % machine.cores == 0:
+        return groups
+    larger = divisors(shape.height, max(1, min(cached, shape.height // machine.cores)))
+    even = [rows for rows in larger if shape.height // rows % machine.cores == 0]
+    better = [rows for rows in even if rows > groups[-1]][:1] or even[-1:]
+    return [rows for rows in groups if rows not in better] + better
 
 
 class _Shape:
@@ -123,7 +130,6 @@ class _Shape:
         self.oc_tiles = oc_tiles(self.out_blocks) if name.startswith("conv2d") else [1]
         self.reduction = int(np.prod(extents[5:]))
         pads = sch.get_producers(block)
-        self.padded = bool(pads)
-        padded = [int(sch.get(loop).extent) for pad in pads for loop in sch.get_loops(pad)]
-        self.padded_axes = len(padded)
-        self.padded_bytes = 4 * int(np.prod(padded)) if pads else 0
+        self.padded_axes = sum(len(sch.get_loops(pad)) for pad in pads)
+        data = [int(extent) for extent in sch.get(block).reads[0].source.shape]
+        self.row_bytes = max(1, 4 * int(np.prod(data)) // self.height)  # of the input, for a row of the output

@@ -2,7 +2,8 @@
 
 Two structures. ``fused``: each parallel task takes some rows of tiles through all three stages, so that what is between
 them stays in its core's cache; the filters are read once a task. ``staged``: each stage is spread over all cores by
-itself; the filters are read once in all, which pays where they outweigh the activations.
+itself; the filters are read once in all, which pays where they outweigh the activations, and where the rows of tiles
+are too few to keep the cores evenly busy.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from .machine import machine_of
 from .register_tile import best_tile, oc_tiles, pixel_tiles
 
 STRUCTURES = ("fused", "staged")
-CACHED_FILTER_BYTES = 1 << 20  # they stay in a core's second-level cache from task to task
-STAGED_FILTER_BYTES = 4 << 20
+CACHE_BYTES = 2 << 20  # a core's second-level cache
+# Multiply-adds x 2 that a lane does while a byte comes from behind that cache: 110 GFLOP/s of 16 lanes, 11 GB/s.
+FLOPS_PER_LANE_AND_BYTE = 0.625
 
 
 class WinogradConv2dNCHWc(Rule):
@@ -35,13 +37,8 @@ class WinogradConv2dNCHWc(Rule):
                 for oc_tile in oc_tiles(shape.out_blocks)
                 for p_tile in pixel_tiles(rows * shape.columns, oc_tile, machine.registers)[-2:]
             ]
-        structure = "staged" if shape.filter_bytes >= STAGED_FILTER_BYTES else "fused"
-        if structure == "staged":
-            rows = shape.rows
-        elif shape.filter_bytes <= CACHED_FILTER_BYTES:
-            rows = 1
-        else:  # as many as leave every core a task: each task reads all filters
-            rows = divisors(shape.rows, max(1, shape.rows // machine.cores))[-1]
+        choices = [("fused", rows) for rows in divisors(shape.rows, shape.rows)] + [("staged", shape.rows)]
+        structure, rows = min(choices, key=lambda choice: _flops_of_a_core(shape, machine, *choice))
         return self._schedule(
             sch, shape, structure, rows, *best_tile(shape.out_blocks, rows * shape.columns, machine.registers)
         )
@@ -91,8 +88,31 @@ class WinogradConv2dNCHWc(Rule):
         return sch
 
 
+def _flops_of_a_core(shape, machine, structure, rows):
+    """What the busiest core has to do, in floating-point operations; bytes from behind its cache count as such."""
+    if structure == "staged":
+        share, moved = 1 / machine.cores, (shape.filter_bytes + 2 * shape.rows * shape.row_bytes) / machine.cores
+    else:
+        tasks = -(-shape.rows // (rows * machine.cores))
+        share, moved = tasks * rows / shape.rows, shape.filter_bytes
+        if shape.filter_bytes + rows * shape.row_bytes > CACHE_BYTES:  # each task reads all filters anew
+            moved *= tasks
+        moved += 2 * tasks * max(0, rows * shape.row_bytes - CACHE_BYTES)  # written, then read
+    return share * shape.flops + FLOPS_PER_LANE_AND_BYTE * machine.lanes * moved
+
+
 class _Shape:
-    """Sizes of one Winograd kernel, in blocks and tiles."""
+    """Sizes of one Winograd kernel, in blocks and tiles.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Of tiles.
+    row_bytes : int
+        Of a row of tiles, transformed: input and products.
+    flops : int
+        Of the matrix products.
+    """
 
     def __init__(self, sch):
         output = sch.get_loops(sch.get_sblock(find_block(sch, "winograd_output")))
@@ -100,3 +120,5 @@ class _Shape:
         self.out_blocks, self.rows, self.columns = (int(sch.get(loop).extent) for loop in output[1:4])
         lanes, in_blocks = (int(sch.get(loop).extent) for loop in gemm[4:6])
         self.filter_bytes = 36 * self.out_blocks * in_blocks * lanes * lanes * 4
+        self.row_bytes = 36 * self.columns * (in_blocks + self.out_blocks) * lanes * 4
+        self.flops = 2 * 36 * self.rows * self.columns * in_blocks * self.out_blocks * lanes * lanes

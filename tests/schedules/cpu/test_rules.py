@@ -174,6 +174,17 @@ def test_register_tiles_fit(registers, pixels):
     assert oc_tile * pixel_tile + 2 <= machine.registers
 
 
+@pytest.mark.parametrize("size", [14, 20, 28, 56])
+def test_cores_get_as_many_rows_each(size):
+    two_cores = resolve_target(f"llvm -mcpu={TARGET.attrs['mcpu']} -num-cores=2")
+    func = convolution(size=size).with_attr("global_symbol", "main")
+    (rule,) = [rule for rule in cpu.rules() if isinstance(rule, cpu.Conv2dNCHWc)]
+    sch = rule.apply(func, two_cores)
+    loops = [sch.get(loop) for loop in sch.get_loops(cpu.base.child_blocks(sch)[-1])]
+    (tasks,) = [int(loop.extent) for loop in loops if loop.kind == tvm.tirx.ForKind.PARALLEL]
+    assert tasks % 2 == 0
+
+
 def test_kernels_are_parallel_and_vector_code():
     for name in KERNELS:
         text = schedule(KERNELS[name]().with_attr("global_symbol", "main")).mod.script()
