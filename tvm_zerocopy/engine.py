@@ -13,6 +13,7 @@ import numpy as np
 
 from . import runtime
 from .buffers import ExternalBuffer, cuda
+from .buffers.held import HeldRun
 from .cuda_toolchain import check_runs
 from .detections import Detections
 from .errors import BufferError, UnsupportedError
@@ -257,27 +258,6 @@ class Engine:
     def __repr__(self) -> str:
         frame = self.frame or self.signature.inputs
         return f"<Engine {frame} on {self.target}>"
-
-
-class HeldRun:
-    """One call of a program on the caller's buffers, which are checked and held while it runs."""
-
-    def __init__(self, inputs, outputs):
-        self._checked = (*inputs, *outputs)
-        self._holds = tuple(buffer.for_device() for buffer in self._checked)
-
-    def __call__(self) -> None:
-        taken = 0
-        try:
-            for buffer, hold in zip(self._checked, self._holds):
-                buffer.check()
-                hold.__enter__()
-                taken += 1
-            self._call()
-        finally:
-            while taken:
-                taken -= 1
-                self._holds[taken].__exit__(None, None, None)
 
 
 class Run(HeldRun):

@@ -8,9 +8,11 @@ from .bind_external_buffers import BoundExecutor, bind_external_buffers  # noqa:
 from .fold_normalization import FoldNormalization  # noqa: E402
 from .fuse_detection_head import FuseDetectionHead  # noqa: E402
 from .fuse_preprocess import FusePreprocess  # noqa: E402
+from .separate_results import BindExternalBuffers  # noqa: E402
 from .vectorize_math import VectorizeMath  # noqa: E402
 
 __all__ = [
+    "BindExternalBuffers",
     "BoundExecutor",
     "FoldNormalization",
     "FuseDetectionHead",

@@ -254,6 +254,23 @@ def test_ctrl_c_ends_the_run_after_its_round(tuner, model, tmp_path):
     assert all(record.seconds < float("inf") for record in found.records)
 
 
+def test_a_run_that_was_stopped_goes_on():
+    """Ctrl-Z and fg, or a debugger: no Ctrl-C was pressed."""
+    code = """if True:
+        import os, signal, time
+        from tvm_zerocopy.tuning.relay.interrupts import after_the_round
+        with after_the_round() as interrupted:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(0.5)
+            print(interrupted)
+    """
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, universal_newlines=True)
+    assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+    time.sleep(0.5)
+    process.send_signal(signal.SIGCONT)
+    assert process.communicate()[0] == "[]\n"
+
+
 def test_a_candidate_that_hangs_costs_only_itself(module, target, tmp_path, monkeypatch):
     from tvm_zerocopy.tuning.relay import local_runner
 

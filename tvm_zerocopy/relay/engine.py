@@ -9,13 +9,12 @@ import tvm
 from tvm.contrib import graph_executor
 
 from ..buffers import ExternalBuffer, cuda
+from ..buffers.held import HeldRun
 from ..cuda_toolchain import check_runs
-from ..engine import Engine, HeldRun
-from ..errors import BufferError, UnsupportedError
+from ..engine import Engine
+from ..errors import UnsupportedError
+from ..passes.relay.bind_external_buffers import CPU, require_aligned, tensor_on
 from ..passes.relay.frame_descriptor import describe, descriptor_length
-
-ALIGNMENT = 64  # tvm::runtime::kAllocAlignment of TVM 0.16 to 0.19, below which the executor refuses external memory
-CPU = 1  # DLDeviceType
 
 
 class GraphEngine(Engine):
@@ -49,7 +48,7 @@ class GraphEngine(Engine):
         weights = self._weights_in_place()
         for field in self.program["weights"]:
             view = weights.view(field["shape"], field["dtype"], offset=field["offset"])
-            executor.set_input_zero_copy(field["name"], tensor_of(view))
+            executor.set_input_zero_copy(field["name"], tensor_on(view, device.device_type))
         return Workspace(executor, device, self.program["inputs"])
 
 
@@ -62,7 +61,7 @@ class Workspace:
         lengths = [descriptor_length(len(tensor["shape"])) for tensor in inputs]
         self.descriptors = [ExternalBuffer.allocate((n,), "int64", kind=kind) for n in lengths]
         for tensor, descriptor in zip(inputs, self.descriptors):
-            executor.set_input_zero_copy(tensor["name"], tensor_of(descriptor))
+            executor.set_input_zero_copy(tensor["name"], tensor_on(descriptor, device.device_type))
 
 
 class GraphRun(HeldRun):
@@ -71,15 +70,11 @@ class GraphRun(HeldRun):
     def __init__(self, inputs, outputs, workspace: Workspace):
         super().__init__(inputs, outputs)
         for index, buffer in enumerate(outputs):
-            if buffer.address % ALIGNMENT:
-                raise BufferError(
-                    f"output {index} is at {buffer.address:#x}, {buffer.address % ALIGNMENT} bytes past a boundary of "
-                    f"{ALIGNMENT}; align it to {ALIGNMENT} bytes (ExternalBuffer.allocate does)"
-                )
+            require_aligned(f"output {index}", buffer)
         self._workspace = workspace
         for descriptor, buffer in zip(workspace.descriptors, inputs):
             descriptor.numpy()[...] = np.array(describe(buffer), np.int64)
-        self._outputs = [tensor_of(buffer) for buffer in outputs]
+        self._outputs = [tensor_on(buffer, workspace.device.device_type) for buffer in outputs]
         for index, tensor in enumerate(self._outputs):
             workspace.executor.set_output_zero_copy(index, tensor)
         self._run = workspace.executor.module["run"]
@@ -98,11 +93,6 @@ class GraphRun(HeldRun):
         self._run()
         if self._wait is not None:
             self._wait()
-
-
-def tensor_of(buffer: ExternalBuffer):
-    """The buffer's memory as TVM 0.16 to 0.19 know tensors; read-only memory for programs that only read it."""
-    return tvm.nd.from_dlpack(buffer.capsule())
 
 
 def load_library(path):

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from tvm import relay
 
+from ..errors import ModelError
 from ..passes.copy_report import CopyReport, CopyRow
 from ..passes.preprocess_kernel import frame_tensors
+from ..passes.relay.bind_external_buffers import ALIGNMENT
 from ..specs import Frame
 
-ALIGNMENT = 64  # of each weight, as GraphExecutor asks for
 NO_OP = "__nop"  # a reshape: another view of the same storage
 # Relay operators that only move, and the reason that `CopyReport` gives.
 MOVES = {
@@ -89,11 +90,21 @@ def program_of(graph_json: str, frame: Frame, weights: dict) -> tuple[dict[str, 
     for field, value in zip(fields, weights.values()):
         packed[field["offset"] : field["offset"] + value.nbytes] = np.ascontiguousarray(value).view(np.uint8).ravel()
     graph = Graph(graph_json)
+    _require_own_memory(graph)
     outputs = [
         {"name": f"output{i}", "shape": list(tensor["shape"]), "dtype": tensor["dtype"]}
         for i, tensor in enumerate(graph.outputs)
     ]
     return {"graph": graph_json, "inputs": frame_inputs(frame), "outputs": outputs, "weights": fields}, packed
+
+
+def _require_own_memory(graph: Graph) -> None:
+    """Refuse outputs that no kernel could write where a caller wants them."""
+    given = {graph.tensor(node)["storage"] for node, each in enumerate(graph.nodes["nodes"]) if each["op"] == "null"}
+    for number, output in enumerate(graph.outputs):
+        if output["storage"] in given:
+            raise ModelError(f"output {number} of the model is another output, an input or a constant; leave it out")
+        given.add(output["storage"])
 
 
 def frame_inputs(frame: Frame) -> list[dict]:

@@ -4,7 +4,7 @@ from typing import List, Optional
 
 import tvm
 
-from ..passes.relay import FoldNormalization, FuseDetectionHead, FusePreprocess, VectorizeMath
+from ..passes.relay import BindExternalBuffers, FoldNormalization, FuseDetectionHead, FusePreprocess, VectorizeMath
 from ..specs import Frame, Nms, Preprocess
 
 
@@ -31,4 +31,6 @@ def pipeline(
         *([FuseDetectionHead(postprocess)] if postprocess is not None else []),
         # What relay.build would make scalar calls of libm on the CPU.
         *([VectorizeMath()] if target.kind.name == "llvm" else []),
+        # Raw outputs that share memory with an input or another output get their own.
+        BindExternalBuffers(),
     ]

@@ -20,7 +20,7 @@ def after_the_round():
     failed. A second Ctrl-C ends the process as ``kill -9`` does. Outside the main thread nothing changes.
     """
     noted, done = [], threading.Event()
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "sigtimedwait"):
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "sigpending"):
         yield noted
         return
 
@@ -33,8 +33,10 @@ def after_the_round():
         print("stopping after this round; Ctrl-C again stops at once", file=sys.stderr, flush=True)
 
     def watch():
-        while not done.is_set():
-            if signal.sigtimedwait({signal.SIGINT}, POLL) is not None:
+        # Not sigtimedwait: Python's returns something, as if Ctrl-C came, when a stopped process (Ctrl-Z) goes on.
+        while not done.wait(POLL):
+            if signal.SIGINT in signal.sigpending():
+                signal.sigwait({signal.SIGINT})
                 note()
 
     before = signal.signal(signal.SIGINT, note)  # threads that are older than the mask get the signal, too
