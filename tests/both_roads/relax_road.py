@@ -1,21 +1,28 @@
 """Relax modules for tests that do not know which IR they are of; the same names as ``relay_road``."""
 
 import functools
+import json
 import math
 
 import numpy as np
+import small_program
 import tvm
 import tvm_ffi
 from preprocess_frames import INPUT
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx as _from_onnx
 
+from tvm_zerocopy.buffers import ExternalBuffer
+from tvm_zerocopy.engine import Engine
 from tvm_zerocopy.passes.fold_normalization import FoldNormalization
 from tvm_zerocopy.passes.fuse_detection_head import FuseDetectionHead
 from tvm_zerocopy.passes.fuse_preprocess import FusePreprocess
+from tvm_zerocopy.passes.lower_main import LowerMainToPrimFunc
 from tvm_zerocopy.passes.preprocess_kernel import preprocess_kernel
+from tvm_zerocopy.program import build_module
 from tvm_zerocopy.schedules.cpu import Preprocess as PreprocessSchedule
-from tvm_zerocopy.specs import YUV_420, Preprocess
+from tvm_zerocopy.specs import YUV_420, Frame, Preprocess
+from tvm_zerocopy.targets import resolve_target
 
 __all__ = [
     "REFUSED",
@@ -38,6 +45,7 @@ __all__ = [
     "program",
     "results",
     "samples_gathered",
+    "small_engine",
     "with_attributes",
 ]
 CPU = tvm.target.Target("llvm")
@@ -211,6 +219,26 @@ def frame_parameter(frame):
 
 def frame_argument(frame, array):
     return array
+
+
+def small_engine(batch=2, raw=False, **frame):
+    """An Engine of `small_program` for ``batch`` (over one) bgr8 frames of any size, or as ``Frame(**frame)`` says."""
+    builder = relax.BlockBuilder()
+    size = [batch, tvm.tirx.Var("height", "int64"), tvm.tirx.Var("width", "int64"), 3]
+    pixels = relax.Var("frame", relax.TensorType(size, "uint8"))
+    types = [relax.TensorType(shape, dtype) for shape, dtype in small_program.result_types(batch)]
+    name = builder.add_func(small_program.kernel(batch), "detect")
+    with builder.function("main", [pixels]):
+        with builder.dataflow():
+            result = builder.emit_output(relax.call_tir(name, [pixels], types))
+        builder.emit_func_output(result)
+    lowered, target = LowerMainToPrimFunc()(builder.get()), resolve_target("llvm")
+    return Engine(
+        build_module(lowered, target),
+        json.loads(lowered.attrs["tz.program"]),
+        ExternalBuffer.wrap(lowered.attrs["tz.weights"]),
+        small_program.metadata(target, Frame("bgr8", batch=batch, **frame), raw),
+    )
 
 
 def operators(mod):

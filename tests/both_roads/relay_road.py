@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import small_program
 import tvm
 from preprocess_frames import INPUT
 from tvm import relay, tir
@@ -11,10 +12,12 @@ from tvm.contrib import graph_executor
 from tvm_zerocopy.buffers import ExternalBuffer
 from tvm_zerocopy.passes.preprocess_kernel import preprocess_kernel
 from tvm_zerocopy.passes.relay import FoldNormalization, FuseDetectionHead, FusePreprocess
-from tvm_zerocopy.passes.relay.frame_descriptor import describe, descriptor_length
+from tvm_zerocopy.passes.relay.frame_descriptor import describe, descriptor_length, take_descriptors
 from tvm_zerocopy.passes.relay.preprocess_schedules import scheduled_kernel
-from tvm_zerocopy.passes.relay.tir_operator import kernel_of, without_blocks
-from tvm_zerocopy.specs import Preprocess
+from tvm_zerocopy.passes.relay.tir_operator import call_kernel, kernel_of, without_blocks
+from tvm_zerocopy.relay.engine import GraphEngine
+from tvm_zerocopy.relay.graph import program_of
+from tvm_zerocopy.specs import Frame, Preprocess
 
 __all__ = [
     "REFUSED",
@@ -37,6 +40,7 @@ __all__ = [
     "program",
     "results",
     "samples_gathered",
+    "small_engine",
     "with_attributes",
 ]
 REFUSED = (ValueError, tvm.TVMError)  # what a program raises that is given a frame of another kind
@@ -206,6 +210,18 @@ def frame_parameter(frame):
 def frame_argument(frame, array):
     """What is given for one of a frame's tensors."""
     return _descriptor(array) if frame.dynamic else array
+
+
+def small_engine(batch=2, raw=False, **frame):
+    """An Engine of `small_program` for ``batch`` (over one) bgr8 frames of any size, or as ``Frame(**frame)`` says."""
+    frame = Frame("bgr8", batch=batch, **frame)
+    kernel = take_descriptors(without_blocks(small_program.kernel(batch)), 1)
+    pixels = relay.var("frame", shape=(descriptor_length(4),), dtype="int64")
+    results = call_kernel("tz.detect", kernel, [pixels])
+    built = build(tvm.IRModule.from_expr(relay.Function([pixels], relay.Tuple(list(results)))))
+    program, weights = program_of(built.get_graph_json(), frame, {})
+    metadata = small_program.metadata(TARGET, frame, raw)
+    return GraphEngine(built.get_lib(), program, ExternalBuffer.wrap(weights), metadata)
 
 
 def operators(mod):

@@ -15,7 +15,7 @@ from tuning_models import small_onnx
 import tvm_zerocopy as tz
 from tvm_zerocopy import models
 from tvm_zerocopy.cli import main
-from tvm_zerocopy.errors import ArtifactError, BufferError, FrameError, ModelError, UnsupportedError
+from tvm_zerocopy.errors import ArtifactError, BufferError, ModelError, UnsupportedError
 from tvm_zerocopy.geometry import letterbox, unletterbox_boxes
 from tvm_zerocopy.reference import nms as reference
 from tvm_zerocopy.reference import preprocess as reference_image
@@ -101,13 +101,6 @@ def test_outputs_at_an_address_that_the_executor_refuses(engine):
     with pytest.raises(BufferError, match="16 bytes past a boundary of 64; align it") as error:
         engine.bind(input=np.zeros((50, 100, 3), np.uint8), output=shifted)
     assert "\n" not in str(error.value)
-
-
-def test_frames_that_are_none(engine):
-    with pytest.raises(FrameError, match="dtype float32"):
-        engine(np.zeros((50, 100, 3), np.float32))
-    with pytest.raises(FrameError, match="strides"):
-        engine(np.zeros((50, 100, 3), np.uint8)[:, ::-1])
 
 
 def test_an_artifact_is_the_same_engine(engine, artifact):

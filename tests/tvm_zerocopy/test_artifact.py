@@ -13,6 +13,7 @@ import pytest
 import small_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from relax_road import small_engine
 
 from tvm_zerocopy import runtime
 from tvm_zerocopy.artifact import FOOTER, load, read_artifact
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="export links
 
 @pytest.fixture(scope="module")
 def engine():
-    return small_program.engine()
+    return small_engine()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import importlib.util
 import shutil
-import sys
 from pathlib import Path
 
 import emulator
@@ -13,8 +12,6 @@ import tvm_zerocopy as tz
 from tvm_zerocopy import compiler
 from tvm_zerocopy.buffers import cuda
 from tvm_zerocopy.targets import host_cpu
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "both_roads"))  # heads that all tests of them share
 
 XAVIER = "nvidia/jetson-agx-xavier"
 
