@@ -240,10 +240,9 @@ def _needed_cpu_flags(target: str):
     resolved = Target(json.loads(target))
     host = resolved.host or resolved
     triple = str(host.attrs.get("mtriple") or codegen.llvm_get_system_triple())
-    if not triple.startswith("x86_64"):
-        return []
+    flags = CPUINFO_FLAGS.get(triple.split("-")[0].replace("arm64", "aarch64"), {})
     features = {str(feature) for feature in codegen.llvm_get_cpu_features(host)}
-    return sorted(flag for feature, flag in CPUINFO_FLAGS.items() if feature in features)
+    return sorted(flag for feature, flag in flags.items() if feature in features)
 
 
 def _link(engine: Engine, library: Path, kind: str) -> None:

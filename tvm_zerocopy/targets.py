@@ -12,21 +12,31 @@ from tvm.target import Target, codegen, list_tags
 from .errors import UnsupportedError
 from .threads import AVAILABLE
 
-# LLVM's feature name -> the flag of /proc/cpuinfo. LLVM derives the host's name from family and model, which a
-# hypervisor may not report truly: these are the features whose presence changes how kernels are written.
+# By architecture, LLVM's feature name -> the flag of /proc/cpuinfo. LLVM derives the host's name from family and model,
+# which a hypervisor may not report truly: these are the features whose presence changes how kernels are written.
 CPUINFO_FLAGS = {
-    "avx": "avx",
-    "avx2": "avx2",
-    "fma": "fma",
-    "avx512f": "avx512f",
-    "avx512bw": "avx512bw",
-    "avx512dq": "avx512dq",
-    "avx512vl": "avx512vl",
-    "avx512vnni": "avx512_vnni",
-    "avx512bf16": "avx512_bf16",
-    "amx-tile": "amx_tile",
-    "amx-bf16": "amx_bf16",
-    "amx-int8": "amx_int8",
+    "x86_64": {
+        "avx": "avx",
+        "avx2": "avx2",
+        "fma": "fma",
+        "avx512f": "avx512f",
+        "avx512bw": "avx512bw",
+        "avx512dq": "avx512dq",
+        "avx512vl": "avx512vl",
+        "avx512vnni": "avx512_vnni",
+        "avx512bf16": "avx512_bf16",
+        "amx-tile": "amx_tile",
+        "amx-bf16": "amx_bf16",
+        "amx-int8": "amx_int8",
+    },
+    "aarch64": {
+        "fullfp16": "asimdhp",
+        "dotprod": "asimddp",
+        "bf16": "bf16",
+        "i8mm": "i8mm",
+        "sve": "sve",
+        "sve2": "sve2",
+    },
 }
 EXAMPLES = 'such as "llvm", "llvm -mcpu=znver4", "cuda -arch=sm_72" or "nvidia/jetson-agx-xavier"'
 
@@ -195,7 +205,7 @@ def _feature_differences(config: dict) -> list:
     flags = set(line.split(":", 1)[1].split())
     named = {str(feature) for feature in codegen.llvm_get_cpu_features(Target(config))}
     differences = []
-    for feature, flag in CPUINFO_FLAGS.items():
+    for feature, flag in CPUINFO_FLAGS["x86_64"].items():
         if (flag in flags) != (feature in named):
             differences.append(("+" if flag in flags else "-") + feature)
     return differences

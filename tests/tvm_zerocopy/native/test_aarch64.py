@@ -76,6 +76,11 @@ def test_it_asks_for_no_newer_glibc_than_jetpack_5_has(small, tmp_path):
     assert "GLIBCXX" not in listed
 
 
+@needs_compiler
+def test_it_says_what_its_cpu_must_have(small, tmp_path):
+    assert b'"cpu_flags": ["asimdhp"]' in small[0].export(tmp_path / "small.so").read_bytes()
+
+
 @pytest.fixture(scope="module")
 def run_there(tmp_path_factory):
     """The runner, cross-compiled, as a function (artifact, frame, option...) -> what it printed."""
