@@ -50,7 +50,7 @@ def make_raw(func: tirx.PrimFunc) -> RawKernel:
     so that the caller plans their memory with everything else. What is allocated inside a parallel loop stays there.
     """
     sizes = _size_variables(func)
-    body, temporaries = _take_temporaries(func.body)
+    body, temporaries = take_temporaries(func.body)
     params, declarations = [], []
     for param in func.params:
         if is_buffer(param):
@@ -93,8 +93,8 @@ def _size_variables(func: tirx.PrimFunc) -> list[tirx.Var]:
     return list(found)
 
 
-def _take_temporaries(body):
-    """The body without the buffers that it allocates outside its loops, and those buffers."""
+def take_temporaries(body):
+    """A scheduled function's body without the buffers that it allocates outside its loops, and those buffers."""
     if not isinstance(body, tvm.s_tir.SBlockRealize):
         return body, []
     block = body.block

@@ -52,14 +52,15 @@ class CudaRun:
                 buffer.check()
                 holds.enter_context(buffer.for_device(handle))
             if handle not in self._graphs:
-                self._launch(handle)
+                self.launch(handle)
                 self._graphs[handle] = None
                 return
             if self._graphs[handle] is None:
                 self._graphs[handle] = self._capture(handle)
             cuda.runtime().launch_graph(self._graphs[handle], handle)
 
-    def _launch(self, handle: int) -> None:
+    def launch(self, handle: int) -> None:
+        """Submit the kernels one by one, for a graph that the caller is capturing; the buffers are not checked."""
         with tvm_ffi.use_raw_stream(self._device, handle):
             self._function(*self._arguments)
 
@@ -67,7 +68,7 @@ class CudaRun:
         runtime = cuda.runtime()
         runtime.begin_capture(handle)
         try:
-            self._launch(handle)
+            self.launch(handle)
         except BaseException:
             with contextlib.suppress(Exception):
                 runtime.end_capture(handle)

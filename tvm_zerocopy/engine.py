@@ -322,14 +322,28 @@ class BoundEngine:
         BufferError
             As `run`.
         """
-        if not self._engine.runs_on_cuda:
-            raise UnsupportedError(
-                "run_async needs an engine compiled for CUDA; on the CPU call run(), in a thread if needed"
-            )
         with self._lock:
-            if self._run is None:
-                raise BufferError("this binding is closed; bind the engine again")
-            self._run.submit(stream)
+            self._checked("run_async").submit(stream)
+
+    def launch(self, stream) -> None:
+        """Submit the kernels one by one to a CUDA stream that the caller is capturing, so that they become part of a
+        graph of the caller's own. Run the binding once before: then the driver loads its kernels.
+
+        Whoever launches that graph sees to it that the buffers live, and that host and device take turns at them.
+
+        Parameters
+        ----------
+        stream : int, or stream of cuda-core, torch or CuPy
+
+        Raises
+        ------
+        UnsupportedError
+            On the CPU, which has no streams.
+        BufferError
+            If the binding is closed.
+        """
+        with self._lock:
+            self._checked("launch").launch(cuda.stream_handle(stream))
 
     def detections(self):
         """The last run's detections as views of the output memory; `Detections.copy` keeps them past the next run.
@@ -337,6 +351,16 @@ class BoundEngine:
         Without postprocessing a tuple of arrays, the raw outputs.
         """
         return self._engine.results(self._outputs)
+
+    def _checked(self, wanted: str):
+        """The run, of an open binding on CUDA; ``wanted`` is what was called."""
+        if not self._engine.runs_on_cuda:
+            raise UnsupportedError(
+                f"{wanted} needs an engine compiled for CUDA; on the CPU call run(), in a thread if needed"
+            )
+        if self._run is None:
+            raise BufferError("this binding is closed; bind the engine again")
+        return self._run
 
     def close(self) -> None:
         """End the binding and let the outputs be bound again."""

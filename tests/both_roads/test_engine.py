@@ -308,3 +308,5 @@ def test_calls_and_bindings_side_by_side(engine):
 def test_streams_are_cudas(engine):
     with pytest.raises(UnsupportedError, match="run_async needs an engine compiled for CUDA"):
         engine.bind(input=frames()).run_async()
+    with pytest.raises(UnsupportedError, match="launch needs an engine compiled for CUDA"):
+        engine.bind(input=frames()).launch(1)

@@ -101,6 +101,9 @@ class CudaRuntime:
     def copy(self, destination: int, source: int, nbytes: int) -> None:
         """Copy between any two kinds of memory and wait for it; for what happens once, such as uploading weights."""
         self._call("cudaMemcpy", destination, source, nbytes, self._api.cudaMemcpyKind.cudaMemcpyDefault)
+        # From pageable memory cudaMemcpy returns once the bytes are staged, and streams that do not wait for the
+        # default one could read too early (CUDA Runtime API, "API synchronization behavior").
+        self.synchronize(0)
 
     def create_stream(self) -> int:
         """A new stream that does not wait for the default one."""

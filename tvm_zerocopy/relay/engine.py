@@ -89,6 +89,8 @@ class GraphRun(HeldRun):
         """
         raise UnsupportedError("TVM's GraphExecutor waits for its own stream; call run(), in a thread if needed")
 
+    launch = submit
+
     def _call(self) -> None:
         self._run()
         if self._wait is not None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,12 +16,13 @@ class FakeBindings:
         cudaDevAttrConcurrentManagedAccess=89,
         cudaDevAttrComputeCapabilityMajor=75,
         cudaDevAttrComputeCapabilityMinor=76,
+        cudaDevAttrL2CacheSize=38,
     )
     cudaMemoryType = SimpleNamespace(cudaMemoryTypeManaged=3)
     cudaMemAttachGlobal, cudaMemAttachHost, cudaMemAttachSingle = 1, 2, 4
     cudaStreamNonBlocking = 1
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyDefault=4)
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyDefault=4, cudaMemcpyDeviceToDevice=3)
     cudaHostAllocPortable, cudaHostAllocMapped = 1, 2
 
     def __init__(self, concurrent=1, fail=None, device_offset=0):
@@ -29,6 +31,7 @@ class FakeBindings:
         self.live = {}  # address -> (pages, kind of allocation)
         self.current = 0
         self.streams = 0
+        self.events = {}  # event -> when it was recorded, in milliseconds
 
     def called(self, name):
         return [arguments for call, arguments in self.calls if call == name]
@@ -73,7 +76,7 @@ class FakeBindings:
         return self._done("cudaSetDevice", (device_id,))
 
     def cudaDeviceGetAttribute(self, attribute, device_id):
-        value = {89: self.concurrent, 75: 7, 76: 2}[attribute]
+        value = {89: self.concurrent, 75: 7, 76: 2, 38: 1 << 19}[attribute]
         return self._done("cudaDeviceGetAttribute", (attribute, device_id), value)
 
     def cudaMemGetInfo(self):
@@ -112,6 +115,25 @@ class FakeBindings:
         assert kind == 4
         ctypes.memmove(destination, source, nbytes)
         return self._done("cudaMemcpy", (destination, source, nbytes, kind))
+
+    def cudaMemcpyAsync(self, destination, source, nbytes, kind, stream):
+        ctypes.memmove(destination, source, nbytes)
+        return self._done("cudaMemcpyAsync", (destination, source, nbytes, kind, stream))
+
+    def cudaEventCreate(self):
+        event = 0x8000 + len(self.events)
+        self.events[event] = None
+        return self._done("cudaEventCreate", (), event)
+
+    def cudaEventRecord(self, event, stream):
+        self.events[event] = time.perf_counter() * 1e3
+        return self._done("cudaEventRecord", (event, stream))
+
+    def cudaEventSynchronize(self, event):
+        return self._done("cudaEventSynchronize", (event,))
+
+    def cudaEventElapsedTime(self, begin, end):
+        return self._done("cudaEventElapsedTime", (begin, end), self.events[end] - self.events[begin])
 
     def cudaStreamSynchronize(self, stream):
         return self._done("cudaStreamSynchronize", (stream,))

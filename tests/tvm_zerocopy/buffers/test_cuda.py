@@ -1,9 +1,11 @@
 """CUDA kinds: their logic against a stand-in for the bindings (always), and the same on a GPU where there is one."""
 
 import gc
+import inspect
 
 import numpy as np
 import pytest
+from fake_bindings import FakeBindings
 
 from tvm_zerocopy import ExternalBuffer
 from tvm_zerocopy.buffers import cuda
@@ -239,3 +241,18 @@ def test_gpu_memory_comes_back(gpu, kind):
     for _ in range(20):
         ExternalBuffer.allocate(64 << 20, kind=kind).free()
     assert before - api.cudaMemGetInfo()[1] < 64 << 20
+
+
+def test_nvidia_s_bindings_have_the_functions_of_their_stand_in():
+    real = pytest.importorskip("cuda.bindings.runtime", reason="needs NVIDIA's bindings; pip install cuda-bindings")
+    names = [name for name in vars(FakeBindings) if name.startswith("cuda") and callable(getattr(FakeBindings, name))]
+    assert len(names) > 20
+    for name in names:
+        signature = getattr(real, name).__doc__.splitlines()[0]  # "cudaMalloc(size_t size)"
+        taken = [part for part in signature[len(name) + 1 : -1].split(",") if part.strip()]
+        ours = list(inspect.signature(getattr(FakeBindings, name)).parameters)[1:]
+        required = [part for part in taken if "=" not in part]
+        assert signature.startswith(name) and len(required) <= len(ours) <= len(taken), (signature, ours)
+    for kind in ("cudaError_t", "cudaDeviceAttr", "cudaMemoryType", "cudaStreamCaptureMode", "cudaMemcpyKind"):
+        for constant, value in vars(getattr(FakeBindings, kind)).items():
+            assert int(getattr(getattr(real, kind), constant)) == value, constant

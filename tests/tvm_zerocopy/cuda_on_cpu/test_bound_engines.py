@@ -71,7 +71,7 @@ def engine(request, monkeypatch):
 
     def remembered(run, stream):
         graph = capture(run, stream)
-        launches[graph] = run._launch
+        launches[graph] = run.launch
         return graph
 
     def launch(graph, stream):
@@ -224,7 +224,7 @@ def test_a_run_takes_no_gpu_memory_and_its_graph_is_kernels_alone(real_engine, r
 
     stream = real_runtime.create_stream()
     real_runtime.begin_capture(stream)
-    bound._run._launch(stream)
+    bound.launch(stream)
     graph = call("cudaStreamEndCapture", stream)
     count = api.cudaGraphGetNodes(graph)[2]
     error, nodes, _ = api.cudaGraphGetNodes(graph, count)
