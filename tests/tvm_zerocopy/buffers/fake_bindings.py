@@ -1,11 +1,11 @@
 """A stand-in for ``cuda.bindings.runtime``: real host memory behind CUDA's calls, and a log of what was called."""
 
 import ctypes
-import mmap
 import time
 from types import SimpleNamespace
 
-import numpy as np
+LIBC = ctypes.CDLL(None)  # not numpy's or Python's allocator: a sanitizer sees where the memory ends
+ALIGNMENT = 256  # bytes, CUDA's
 
 
 class FakeBindings:
@@ -28,7 +28,7 @@ class FakeBindings:
     def __init__(self, concurrent=1, fail=None, device_offset=0):
         self.concurrent, self.fail, self.device_offset = concurrent, fail, device_offset
         self.calls = []
-        self.live = {}  # address -> (pages, kind of allocation)
+        self.live = {}  # address -> kind of allocation
         self.current = 0
         self.streams = 0
         self.events = {}  # event -> when it was recorded, in milliseconds
@@ -41,11 +41,13 @@ class FakeBindings:
         return (2 if name == self.fail else 0, *(results or ()))
 
     def _new(self, name, nbytes, *rest):
-        pages = mmap.mmap(-1, nbytes)
-        address = np.frombuffer(pages, np.uint8).ctypes.data
+        place = ctypes.c_void_p()
+        assert LIBC.posix_memalign(ctypes.byref(place), ctypes.c_size_t(ALIGNMENT), ctypes.c_size_t(nbytes)) == 0
+        address = place.value
+        ctypes.memset(address, 0, nbytes)
         result = self._done(name, (nbytes, *rest), address)
         if result[0] == 0:
-            self.live[address] = (pages, name)
+            self.live[address] = name
         return result
 
     def cudaMalloc(self, nbytes):
@@ -58,11 +60,13 @@ class FakeBindings:
         return self._new("cudaHostAlloc", nbytes, flags)
 
     def cudaFree(self, address):
-        assert self.live.pop(address)[1] in ("cudaMalloc", "cudaMallocManaged")
+        assert self.live.pop(address) in ("cudaMalloc", "cudaMallocManaged")
+        LIBC.free(ctypes.c_void_p(address))
         return self._done("cudaFree", (address,))
 
     def cudaFreeHost(self, address):
-        assert self.live.pop(address)[1] == "cudaHostAlloc"
+        assert self.live.pop(address) == "cudaHostAlloc"
+        LIBC.free(ctypes.c_void_p(address))
         return self._done("cudaFreeHost", (address,))
 
     def cudaHostGetDevicePointer(self, address, flags):
@@ -83,7 +87,7 @@ class FakeBindings:
         return 0, 1000, 4000
 
     def cudaPointerGetAttributes(self, address):
-        managed = self.live.get(address, (None, ""))[1] == "cudaMallocManaged"
+        managed = self.live.get(address) == "cudaMallocManaged"
         return self._done("cudaPointerGetAttributes", (address,), SimpleNamespace(type=3 if managed else 2))
 
     def cudaStreamCreateWithFlags(self, flags):
@@ -139,7 +143,7 @@ class FakeBindings:
         return self._done("cudaStreamSynchronize", (stream,))
 
     def cudaStreamAttachMemAsync(self, stream, address, length, flags):
-        assert self.live[address][1] == "cudaMallocManaged"
+        assert self.live[address] == "cudaMallocManaged"
         return self._done("cudaStreamAttachMemAsync", (stream, address, flags))
 
     def cudaGetErrorString(self, error):

@@ -2,8 +2,15 @@
 
 What runs is what NVRTC would compile: its threads, shared memory, barriers and tensor-core tiles. What it cannot show
 is how fast it is, and races between warps that one order of threads happens to hide.
+
+Accesses outside of arrays show under AddressSanitizer::
+
+    EMULATOR_CXXFLAGS="-fsanitize=address -g" ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 \
+    LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \
+    pytest tests/tvm_zerocopy/cuda_on_cpu
 """
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -35,6 +42,7 @@ def build(lowered, target, folder) -> tvm.runtime.Module:
     (folder / "kernels.cc").write_text(ARGUMENTS + _as_cxx(source) + wrappers + _set_device())
     library = folder / "kernels.so"
     options = ["-O1", "-std=c++17", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC", f"-I{HERE}"]
+    options += os.environ.get("EMULATOR_CXXFLAGS", "").split()
     subprocess.run(["g++", *options, str(folder / "kernels.cc"), "-o", str(library)], check=True)
     host = codegen_build(host_mod, target.host)
     host.import_module(tvm.runtime.load_module(str(library)))

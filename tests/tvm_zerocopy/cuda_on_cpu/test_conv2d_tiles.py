@@ -1,4 +1,4 @@
-"""Convolutions on tensor cores in every tile, their kernels run on the CPU, against onnxruntime in float32."""
+"""Convolutions in every tile of both rules, their kernels run on the CPU, against onnxruntime in float32."""
 
 import numpy as np
 import onnxruntime
@@ -7,10 +7,11 @@ from onnx import TensorProto, helper, numpy_helper
 from test_networks import managed
 
 import tvm_zerocopy as tz
-from tvm_zerocopy.schedules.cuda import conv2d_wmma
+from tvm_zerocopy.schedules.cuda import conv2d, conv2d_wmma
 
 SIZE = 18  # pixels a side: rows of the product are no multiple of any tile
-BOUND = 3e-3  # of the outputs' range, through as many layers as there are tiles
+RULES = {"float32": conv2d, "float16": conv2d_wmma}
+BOUNDS = {"float32": 1e-5, "float16": 3e-3}  # of the outputs' range, through as many layers as there are tiles
 
 
 def tower(windows, channels=64):
@@ -38,8 +39,9 @@ def tower(windows, channels=64):
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_every_tile_is_right(compile_emulated, monkeypatch, kernel):
-    tiles = conv2d_wmma.TILES
+@pytest.mark.parametrize("precision", RULES)
+def test_every_tile_is_right(compile_emulated, monkeypatch, precision, kernel):
+    tiles = RULES[precision].TILES
     left, used = list(tiles), []
 
     def next_tile(gemm, fitting, machine):
@@ -47,14 +49,14 @@ def test_every_tile_is_right(compile_emulated, monkeypatch, kernel):
         used.append(tile)
         return tile
 
-    monkeypatch.setattr(conv2d_wmma, "best_tile", next_tile)
+    monkeypatch.setattr(RULES[precision], "best_tile", next_tile)
     # sizes differ from layer to layer by the padding, so that no two layers are one kernel
     model = tower([(kernel, 1, kernel // 2 + index % 2) for index in range(len(tiles))])
-    engine = compile_emulated(model, postprocess=None, preprocess=tz.Preprocess(), precision="float16")
+    engine = compile_emulated(model, postprocess=None, preprocess=tz.Preprocess(), precision=precision)
     assert set(used) == set(tiles)
     picture = np.random.default_rng(4).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
     found = engine(managed(picture))[0]
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     blob = np.ascontiguousarray(picture[None, :, :, ::-1].transpose(0, 3, 1, 2)).astype("float32") / 255
     expected = session.run(None, {"images": blob})[0]
-    assert np.abs(found - expected).max() <= BOUND * np.abs(expected).max()
+    assert np.abs(found - expected).max() <= BOUNDS[precision] * np.abs(expected).max()
