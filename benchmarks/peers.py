@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import onnx
+from box_scores import best_first
 
 from tvm_zerocopy import models
 from tvm_zerocopy.cli import main as command_line
@@ -58,7 +58,7 @@ def conf_for(path: Path) -> float:
     import onnxruntime
 
     from tvm_zerocopy.benching.prepare import sample_frames
-    from tvm_zerocopy.reference import nms, preprocess
+    from tvm_zerocopy.reference import preprocess
     from tvm_zerocopy.specs import Frame, Preprocess
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -67,11 +67,7 @@ def conf_for(path: Path) -> float:
     convention = Preprocess.yolox() if head == "yolox" else Preprocess()
     frames = sample_frames(Frame("bgr8"), count=1)
     (raw, *_) = session.run(None, {taken.name: preprocess(frames.arrays[0], frames.spec, convention, size)})
-    _, scores, objectness = nms.decode(raw[0], head, size)
-    best = scores.max(axis=1)
-    if head != "end2end":  # where this is the class
-        best = np.minimum(best, objectness)
-    best = np.sort(best)[::-1]
+    best = best_first(raw[0], head, size)
     return float(best[min(BOXES, len(best) - 1)])
 
 

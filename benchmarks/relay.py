@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import tvm
+from box_scores import best_first
 from tvm import relay
 from tvm.contrib import graph_executor
 
@@ -28,7 +29,6 @@ from tvm_zerocopy import models
 from tvm_zerocopy.cli.common import json_lines
 from tvm_zerocopy.frontend import import_onnx
 from tvm_zerocopy.geometry import letterbox, unletterbox_boxes
-from tvm_zerocopy.reference import nms as reference
 from tvm_zerocopy.targets import resolve_target
 from tvm_zerocopy.threads import use_available_cpus
 from tvm_zerocopy.tuning import catalog
@@ -94,8 +94,7 @@ def conf_for(model, frame):
     """A score that about `BOXES` boxes of the frame pass, between two that are far apart; and the stock contender."""
     raw = Stock(model, None, 1.0)
     raw(frame)
-    _, scores, objectness = reference.decode(raw.executor.get_output(0).numpy()[0], "yolov5", SIZE)
-    best = np.sort(np.minimum(scores.max(axis=1), objectness))[::-1][BOXES // 2 : BOXES * 2]
+    best = best_first(raw.executor.get_output(0).numpy()[0], "yolov5", SIZE)[BOXES // 2 : BOXES * 2]
     at = int(np.argmax(best[:-1] - best[1:]))
     return float((best[at] + best[at + 1]) / 2), raw
 

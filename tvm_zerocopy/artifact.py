@@ -17,6 +17,7 @@ import hashlib
 import json
 import mmap
 import os
+import platform
 import struct
 import tempfile
 from dataclasses import dataclass
@@ -239,8 +240,7 @@ def _needed_cpu_flags(target: str):
 
     resolved = Target(json.loads(target))
     host = resolved.host or resolved
-    triple = str(host.attrs.get("mtriple") or codegen.llvm_get_system_triple())
-    flags = CPUINFO_FLAGS.get(triple.split("-")[0].replace("arm64", "aarch64"), {})
+    flags = CPUINFO_FLAGS.get(runtime.machine_of(target) or platform.machine(), {})
     features = {str(feature) for feature in codegen.llvm_get_cpu_features(host)}
     return sorted(flag for feature, flag in flags.items() if feature in features)
 

@@ -39,7 +39,7 @@ def pipeline(
 ) -> List[tvm.transform.Pass]:
     """The passes from an imported network to one host function.
 
-    Run them one after another under ``with target:`` (``compiler.run_passes`` does).
+    Run them one after another under ``with target:`` (``compiler.compile`` does).
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ import tvm
 from tvm.target import Target, codegen, list_tags
 
 from .errors import UnsupportedError
+from .runtime import cpu_flags
 from .threads import AVAILABLE
 
 # By architecture, LLVM's feature name -> the flag of /proc/cpuinfo. LLVM derives the host's name from family and model,
@@ -197,12 +198,9 @@ def _feature_differences(config: dict) -> list:
     """Features that this machine has and its name lacks ("+x"), or the other way round ("-x")."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return []
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            line = next(line for line in file if line.startswith("flags"))
-    except (OSError, StopIteration):
+    flags = cpu_flags()
+    if not flags:
         return []
-    flags = set(line.split(":", 1)[1].split())
     named = {str(feature) for feature in codegen.llvm_get_cpu_features(Target(config))}
     differences = []
     for feature, flag in CPUINFO_FLAGS["x86_64"].items():

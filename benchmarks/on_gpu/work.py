@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import tvm
+from box_scores import best_first
 from onnx import TensorProto, helper
 
 import tvm_zerocopy as tz
@@ -19,7 +20,7 @@ from tvm_zerocopy.engine import Engine
 from tvm_zerocopy.frontend import import_onnx
 from tvm_zerocopy.pipeline import pipeline
 from tvm_zerocopy.program import build_module
-from tvm_zerocopy.reference import image, nms
+from tvm_zerocopy.reference import image
 from tvm_zerocopy.targets import resolve_target
 from tvm_zerocopy.tuning.published import published_for
 
@@ -82,8 +83,7 @@ class Work:
     def threshold(self) -> float:
         """The confidence that leaves about `CANDIDATES` boxes of a frame of noise: random weights score low."""
         frame = random_frame(self.frame, np.random.default_rng(0))
-        _, scores, objectness = nms.decode(self.expected(frame)[0][0], self.head)
-        best = np.sort(np.minimum(scores.max(1), objectness))[::-1]
+        best = best_first(self.expected(frame)[0][0], self.head)
         return float(best[min(CANDIDATES, len(best) - 1)])
 
     @property

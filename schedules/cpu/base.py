@@ -86,6 +86,11 @@ def divisors(extent: int, limit: int):
     return [d for d in range(1, min(extent, limit) + 1) if extent % d == 0]
 
 
+def even_groups(groups, extent: int, cores: int):
+    """Those sizes of a group of ``extent`` things that give every core as many groups."""
+    return [size for size in groups if extent // size % cores == 0]
+
+
 def in_registers(sch: s_tir.Schedule, loops):
     """Unrolls the loops around a vector loop, so that the values they run over are registers."""
     *outer, lane = loops

@@ -6,7 +6,7 @@ import math
 
 import tvm
 
-from .base import Rule, divisors, find_block, in_registers, inline_crop, schedule_of
+from .base import Rule, divisors, even_groups, find_block, in_registers, inline_crop, schedule_of
 from .machine import machine_of
 
 PADDED_BYTES = 512 << 10  # a quarter of a core's second-level cache
@@ -35,8 +35,7 @@ class Bfloat16Conv2d(Rule):
             return [self._schedule(schedule_of(func), machine, *order) for order in orders]
         if shape.filter_bytes > FILTER_BYTES and shape.out_blocks >= 2 * cores:
             return self._schedule(sch, machine, "channels", shape.pairs)
-        even = [count for count in choices if shape.pairs // count % cores == 0]  # every core gets as much
-        return self._schedule(sch, machine, "rows", (even or choices)[-1])
+        return self._schedule(sch, machine, "rows", (even_groups(choices, shape.pairs, cores) or choices)[-1])
 
     def _schedule(self, sch, machine, order, pairs):
         names = "bfloat16_conv2d", "pad_data", "bfloat16_crop"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Rule, choose, divisors, find_block, in_registers, inline_epilogue, schedule_of
+from .base import Rule, choose, divisors, even_groups, find_block, in_registers, inline_epilogue, schedule_of
 from .machine import machine_of
 from .register_tile import best_tile, oc_tiles, pixel_tiles
 
@@ -110,10 +110,10 @@ def _row_groups(shape, machine):
     cache; where some cores would get a task more than others, the next larger group that is shared evenly."""
     cached = INPUT_BYTES // shape.row_bytes
     groups = divisors(shape.height, max(1, min(cached, shape.height // (2 * machine.cores))))[-2:]
-    if shape.height // groups[-1] % machine.cores == 0:
+    if even_groups(groups[-1:], shape.height, machine.cores):
         return groups
     larger = divisors(shape.height, max(1, min(cached, shape.height // machine.cores)))
-    even = [rows for rows in larger if shape.height // rows % machine.cores == 0]
+    even = even_groups(larger, shape.height, machine.cores)
     better = [rows for rows in even if rows > groups[-1]][:1] or even[-1:]
     return [rows for rows in groups if rows not in better] + better
 

@@ -6,7 +6,7 @@ at a time multiplies all of it and transforms back, so that what is between stay
 
 from __future__ import annotations
 
-from .base import Rule, accumulate_in_registers, divisors, find_block, inline_crop, schedule_of
+from .base import Rule, accumulate_in_registers, divisors, even_groups, find_block, inline_crop, schedule_of
 from .machine import machine_of
 from .register_tile import best_tile, oc_tiles, pixel_tiles
 
@@ -40,10 +40,10 @@ class WinogradStridedConv2dNCHWc(Rule):
                 for oc_tile in oc_tiles(shape.out_blocks)
                 for t_tile in pixel_tiles(shape.columns, oc_tile, machine.registers)[-2:]
             ]
-        even = [rows for rows in groups if shape.rows // rows % machine.cores == 0]  # every core gets as much
         oc_tile, t_tile = best_tile(shape.out_blocks, shape.columns, machine.registers)
         place = "row" if oc_tile * shape.filter_bytes // shape.out_blocks <= CACHED_FILTER_BYTES // 2 else "channels"
-        return self._schedule(sch, place, (even or groups)[-1], oc_tile, t_tile)
+        rows = (even_groups(groups, shape.rows, machine.cores) or groups)[-1]
+        return self._schedule(sch, place, rows, oc_tile, t_tile)
 
     def _schedule(self, sch, place, rows, oc_tile, t_tile):
         source, gemm, output, crop = (
