@@ -35,7 +35,11 @@ def __getattr__(name):
     if name in _RELAY_HOMES:
         found = importlib.import_module(f"{__name__}.ir_build").intermediate_representation()
         home = _RELAY_HOMES[name] if found == "relay" else home
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    try:
+        module = importlib.import_module(f"{__name__}.{home}")
+    except AttributeError as error:  # `from tvm_zerocopy import compile` would take it for a name that is not here
+        raise ImportError(f"{error} (TVM's installation: tvm-zerocopy doctor says what is wrong)") from error
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

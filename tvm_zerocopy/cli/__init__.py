@@ -56,8 +56,18 @@ def main(argv: Optional[List[str]] = None) -> int:
             return _fail("interrupted", 1)
         if args.debug:
             raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return _fail(f"{type(error).__name__}: {lines[-1]} (a bug; run again with --debug and report the trace)", 1)
+        return _fail(_unexpected(error), 1)
+
+
+def _unexpected(error: Exception) -> str:
+    """What an error that no command foresaw may come of: TVM's installation, or a bug."""
+    from ..diagnosis.known_failures import recognize
+
+    known = recognize(f"{type(error).__name__}: {error}")
+    if known is not None:
+        return f"{known[0]}; {known[1]} (tvm-zerocopy doctor looks at the whole installation)"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{type(error).__name__}: {lines[-1]} (a bug; run again with --debug and report the trace)"
 
 
 @contextlib.contextmanager

@@ -25,21 +25,20 @@ def run(args) -> int:
     from ..diagnosis import FAIL, checks, run_checks
 
     work, results, begin = checks(args.logs), [], time.monotonic()
-    with common.Steps("checking", total=len(work)) as steps:
+    with common.json_lines(args.json) as write, common.Steps("checking", total=len(work)) as steps:
         names = iter([*(check.name for check in work[1:]), ""])
         steps.advance(work[0].name, 0)
         for result in run_checks(work):
             results.append(result)
             steps.advance(next(names), len(results))
-    failed = [result.name for result in results if result.status == FAIL]
-    report = {
-        "version": __version__,
-        "ok": not failed,
-        "failed": failed,
-        "seconds": round(time.monotonic() - begin, 1),
-        "checks": [dataclasses.asdict(result) for result in results],
-    }
-    with common.json_lines(args.json) as write:
+        failed = [result.name for result in results if result.status == FAIL]
+        report = {
+            "version": __version__,
+            "ok": not failed,
+            "failed": failed,
+            "seconds": round(time.monotonic() - begin, 1),
+            "checks": [dataclasses.asdict(result) for result in results],
+        }
         write(report)
     _print(results, report, common.human_console(args.json))
     return 1 if failed else 0

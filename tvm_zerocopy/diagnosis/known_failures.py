@@ -3,13 +3,19 @@
 import importlib
 import re
 import signal
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
+from ..runtime import INSTALL
 from .result import CheckResult, fail
 
-INSTALL = "pip install 'apache-tvm>=0.27,<0.28' 'apache-tvm-ffi>=0.1.14,<0.1.15'"
+TVM, FFI = "0.27", "0.1.14"  # the versions that this package is made for
 FFI_MEND = "pip install 'apache-tvm-ffi>=0.1.14,<0.1.15'"
-_REBUILD = "finish the build (cmake --build build) and install its Python package from the same checkout, or " + INSTALL
+REINSTALL = INSTALL.replace(
+    "install", "install --force-reinstall --no-deps"
+)  # pip leaves alone what it thinks is there
+_REBUILD = (
+    "finish the build (cmake --build build) and install its Python package from the same checkout, or " + REINSTALL
+)
 
 
 class KnownFailure(NamedTuple):
@@ -22,7 +28,8 @@ class KnownFailure(NamedTuple):
 KNOWN_FAILURES = (
     KnownFailure(r"No module named 'tvm'(?!\.)", "TVM is not installed in this Python", INSTALL),
     KnownFailure(
-        r"(cannot import name '_ffi_api'|No module named 'tvm[\w.]*_ffi_api'|_ffi_api' has no attribute)",
+        r"cannot import name '_ffi_api'|No module named 'tvm[\w.]*_ffi_api'|_ffi_api' has no attribute"
+        r"|Cannot find object type index for",
         "TVM's Python code and its core library are of different versions (half-built or mixed TVM): the library lacks "
         "functions that the _ffi_api modules expect",
         _REBUILD + "; then check that PYTHONPATH and TVM_HOME name no other TVM",
@@ -31,6 +38,16 @@ KNOWN_FAILURES = (
         r"No module named 'tvm_ffi'|No module named 'tvm\._ffi(\._cy\d|\.base)?'",
         "TVM's foreign function interface is missing (apache-tvm-ffi not installed, or its extension not built)",
         FFI_MEND + " (a source build: pip install ./3rdparty/tvm-ffi)",
+    ),
+    KnownFailure(
+        r"cannot import name '\w+' from 'tvm(\.[\w.]+)?'",
+        "this TVM is of another version than this package is made for",
+        INSTALL,
+    ),
+    KnownFailure(
+        r"file too short|invalid ELF header",
+        "TVM's core library is not whole: its download or build broke off",
+        _REBUILD,
     ),
     KnownFailure(
         r"version [`'](GLIBC|GLIBCXX|CXXABI)_[\d.]+' not found",
@@ -50,7 +67,7 @@ KNOWN_FAILURES = (
     KnownFailure(
         r"undefined symbol: (\S+)",
         "TVM's core library does not match another library that it loads",
-        "remove other TVM copies from LD_LIBRARY_PATH and PYTHONPATH, then " + INSTALL,
+        "remove other TVM copies from LD_LIBRARY_PATH and PYTHONPATH, then " + REINSTALL,
     ),
     KnownFailure(
         r"Cannot find lib\w*tvm|Cannot find the files|[Cc]annot find libraries?:|libtvm\w*\.(so|dylib)"
@@ -60,9 +77,9 @@ KNOWN_FAILURES = (
     ),
     KnownFailure(
         r"tvm_ffi[/.].*(ImportError|AttributeError)|(cannot import name|has no attribute).*tvm_ffi"
-        r"|already has a registered class.*tvm_ffi",  # TVM 0.25 with the FFI of 0.27
-        "apache-tvm-ffi does not fit this TVM: each was made for another version of the other",
-        INSTALL,
+        r"|already has a registered class.*tvm_ffi|__ffi_\w+__ must be",  # TVM 0.25 with the FFI of 0.27; the reverse
+        "apache-tvm-ffi does not fit this TVM: each was made for another version of the other, or is not whole",
+        REINSTALL,
     ),
     KnownFailure(
         r"target\.build\.llvm|LLVM version is not available|llvm is not enabled|codegen\.LLVM\w+.*(not|registered)",
@@ -110,23 +127,31 @@ def explain(text: str, code: Optional[int]) -> CheckResult:
         The exit code of the process that died of it; None if it lives.
     """
     last, crash = last_line(text), _crash(code)
-    searched = text if crash else text[text.rfind(last) :]  # not the names of files in a traceback
     if crash and ffi_that_crashes():
         return fail(f"apache-tvm-ffi {installed('apache-tvm-ffi')} makes this TVM crash ({crash})", FFI_MEND)
-    for known in KNOWN_FAILURES:
-        match = re.search(known.pattern, searched)
-        if match:
-            cause, mend = (part.format(*match.groups()) for part in (known.cause, known.mend))
-            return fail(f"{cause} ({crash or last})", mend)
+    known = recognize(text if crash else text[text.rfind(last) :])  # not the names of files in a traceback
+    if known is not None:
+        return fail(f"{known[0]} ({crash or last})", known[1])
+    if crash == "SIGBUS":  # pages of a library that its file does not have
+        return fail(f"a library that it loads is not whole: its download or build broke off ({crash})", _REBUILD)
     if crash:
         return fail(f"the process that ran it ended: {crash}", "report it with this text and `--json`'s")
     return fail(last, "report it with this text and `--json`'s")
 
 
+def recognize(text: str) -> Optional[Tuple[str, str]]:
+    """Cause and mend of the first known failure whose traces are in the text."""
+    for known in KNOWN_FAILURES:
+        match = re.search(known.pattern, text)
+        if match:
+            return known.cause.format(*match.groups()), known.mend.format(*match.groups())
+    return None
+
+
 def last_line(text: str) -> str:
     """The line of a traceback that says what went wrong (else the last one), at most 200 characters."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no message"]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit|Interrupt)\b|.*\berror: ", line)]
     return (errors or lines)[-1][:200]
 
 

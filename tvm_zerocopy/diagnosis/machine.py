@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from . import cpus
-from .known_failures import INSTALL, ffi_that_crashes, installed, last_line
+from .known_failures import FFI, INSTALL, TVM, ffi_that_crashes, installed, last_line
 from .result import CheckResult, fail, ok, warn
 
 REQUIRED = ("numpy", "onnx", "pillow", "rich")
@@ -56,12 +56,6 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def cpu_lanes() -> int:
-    """float32 lanes of this CPU's vector registers, by the features that the system reports."""
-    flags = _read("/proc/cpuinfo").split()
-    return 16 if "avx512f" in flags else 8 if "avx2" in flags else 4
-
-
 def _memory_gb() -> Optional[float]:
     for line in _read("/proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):
@@ -95,6 +89,9 @@ def packages() -> CheckResult:
         return fail(
             f"apache-tvm-ffi {found['apache-tvm-ffi']} makes TVM 0.27 crash when it saves a module", mend, **found
         )
+    for name, needed in (("apache-tvm", TVM), ("apache-tvm-ffi", FFI)):
+        if found[name] and not f"{found[name]}.".startswith(f"{needed}."):
+            return fail(f"{name} {found[name]} does not do: tvm-zerocopy is made for {needed}", INSTALL, **found)
     return ok(detail, **found)
 
 

@@ -4,6 +4,7 @@ from typing import Any, Tuple
 
 import numpy as np
 
+from ..runtime import cpu_flags
 from .programs import NO_CUDA
 from .result import CheckResult, fail, ok, skip, warn
 
@@ -44,10 +45,9 @@ def matmul(kind: str) -> CheckResult:
 def vector_unit(target: Any) -> Tuple[int, int]:
     """float32 lanes of a vector register and how many registers there are, of an LLVM target."""
     from . import compat
-    from .machine import cpu_lanes
 
-    width = compat.global_func("target.llvm_get_vector_width")
-    lanes = max(4, width(target) // 32) if width else cpu_lanes()
+    width, flags = compat.global_func("target.llvm_get_vector_width"), cpu_flags()
+    lanes = max(4, width(target) // 32) if width else 16 if "avx512f" in flags else 8 if "avx2" in flags else 4
     arm = "aarch64" in str(target) or "arm" in str(dict(target.attrs).get("mtriple", ""))
     return lanes, 32 if lanes >= 16 or arm else 16
 

@@ -4,6 +4,7 @@ import mmap
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from typing import Tuple
 
 from .result import CheckResult, fail, ok, warn
@@ -13,7 +14,7 @@ _ENOUGH = 1e9  # bytes; a compiled YOLOv5s and its tuning log are 0.1e9
 
 def disk(logs: str) -> CheckResult:
     """The folder for logs and the temporary folder (where compilers write)."""
-    places = {"logs": os.path.abspath(logs), "temporary": tempfile.gettempdir()}
+    places = {"logs": _existing(Path(logs)), "temporary": Path(tempfile.gettempdir())}
     figures, broken, low, closed = {}, [], [], []
     for name, folder in places.items():
         free, writable, executable = _look(folder)
@@ -31,6 +32,10 @@ def disk(logs: str) -> CheckResult:
     if closed:
         mend = "compiled programs cannot run from there: mount it without noexec, or set TMPDIR"
         return warn(f"noexec: {' and '.join(closed)}", mend, **figures)
+    wanted = os.environ.get("TMPDIR")
+    if wanted and not os.path.samefile(places["temporary"], _existing(Path(wanted))):
+        mend = "set TMPDIR to a folder that can be written; compilers fail without one"
+        return warn(f"TMPDIR={wanted} cannot be written; Python takes {places['temporary']} instead", mend, **figures)
     if low:
         return warn(
             f"little room: {' and '.join(low)}", "free 1 GB, or choose another with --logs or TMPDIR", **figures
@@ -38,7 +43,12 @@ def disk(logs: str) -> CheckResult:
     return ok(f"{detail}; both can be written and run from", **figures)
 
 
-def _look(folder: str) -> Tuple[float, bool, bool]:
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there: where it would be made."""
+    return next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+
+
+def _look(folder: Path) -> Tuple[float, bool, bool]:
     """Free bytes; whether a file can be written and read back; whether its pages can be run."""
     try:
         free = shutil.disk_usage(folder).free

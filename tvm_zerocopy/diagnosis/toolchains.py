@@ -35,7 +35,9 @@ def c_compiler() -> CheckResult:
         source.write_text(_SOURCE)
         done = _run([compiler, "-x", "c", "-shared", "-fPIC", "-o", str(library), str(source)])
         if done.returncode != 0:
-            return warn(f"{compiler} does not build a shared library: {last_line(done.stderr)}", mend)
+            return warn(
+                f"{compiler} does not build a shared library: {last_line(done.stderr)}", "mend that, or " + mend
+            )
         try:
             answer = ctypes.CDLL(str(library)).answer()
         except OSError as error:
@@ -117,7 +119,7 @@ def aarch64() -> CheckResult:
         source.write_text(_PROGRAM)
         done = _run([compiler, "-static", "-o", str(program), str(source)])
         if done.returncode != 0:
-            return warn(f"{compiler} does not link: {last_line(done.stderr)}", mend)
+            return warn(f"{compiler} does not link: {last_line(done.stderr)}", "mend that, or " + mend)
         machine = struct.unpack_from("<H", program.read_bytes(), 18)[0]
         if machine != _AARCH64:
             return warn(f"{compiler} links for ELF machine {machine}, not aarch64 ({_AARCH64})", mend)

@@ -1,6 +1,11 @@
 """TVM itself: does it import, what was it built with, does its FFI hold."""
 
-from .known_failures import FFI_MEND, INSTALL, installed, last_line
+import ctypes
+import importlib.util
+import os
+from pathlib import Path
+
+from .known_failures import FFI_MEND, INSTALL, REINSTALL, installed, last_line
 from .result import CheckResult, fail, ok, warn
 
 
@@ -25,10 +30,11 @@ def tvm_build() -> CheckResult:
     from .unified_memory import driver
 
     if getattr(getattr(tvm, "base", None), "_RUNTIME_ONLY", False):
-        return fail(
-            f"only TVM's runtime is here, so nothing can be compiled: {_why_no_compiler()}",
-            INSTALL + "; unset TVM_USE_RUNTIME_LIB if it is set",
-        )
+        if os.environ.get("TVM_USE_RUNTIME_LIB") == "1":
+            why, mend = "TVM_USE_RUNTIME_LIB=1 asks for that", "unset TVM_USE_RUNTIME_LIB"
+        else:
+            why, mend = _why_no_compiler(), REINSTALL
+        return fail(f"only TVM's runtime is here, so nothing can be compiled: {why}", mend)
     backends = {name: compat.global_func(f"target.build.{name}") is not None for name in ("llvm", "cuda", "nvptx", "c")}
     llvm = compat.global_func("target.llvm_version_major")
     parts = {
@@ -52,8 +58,6 @@ def tvm_build() -> CheckResult:
 
 
 def _imports(module: str) -> bool:
-    import importlib.util
-
     try:
         return importlib.util.find_spec(module) is not None
     except ImportError:
@@ -61,14 +65,8 @@ def _imports(module: str) -> bool:
 
 
 def _why_no_compiler() -> str:
-    import ctypes
-    import os
-    from pathlib import Path
-
     import tvm
 
-    if os.environ.get("TVM_USE_RUNTIME_LIB") == "1":
-        return "TVM_USE_RUNTIME_LIB=1 asks for that"
     library = Path(tvm.__path__[0]) / "lib" / "libtvm_compiler.so"
     if not library.exists():
         return "libtvm_compiler is missing"

@@ -73,5 +73,26 @@ def test_a_broken_tvm_gives_exit_code_1_and_a_mend(tmp_path):
 def test_a_folder_for_logs_that_cannot_be_written_fails(tmp_path, monkeypatch):
     (tmp_path / "tvm").mkdir()
     (tmp_path / "tvm" / "__init__.py").write_text("raise ImportError('broken')\n")  # so that this takes no time
-    done = doctor("--logs", str(tmp_path / "missing"), "--json", "-", PYTHONPATH=str(tmp_path))
+    done = doctor("--logs", "/proc/logs", "--json", "-", PYTHONPATH=str(tmp_path))
     assert json.loads(done.stdout)["failed"][-1] == "disk" and done.returncode == 1
+
+
+def test_a_json_file_that_cannot_be_written_is_said_before_the_checks(tmp_path):
+    done = doctor("--json", str(tmp_path / "missing" / "report.json"))
+    assert done.returncode == 1 and done.stdout == "" and "give a file that can be written" in done.stderr
+
+
+def test_other_commands_name_a_broken_tvm_and_its_mend(tmp_path):
+    (tmp_path / "tvm" / "relax").mkdir(parents=True)
+    (tmp_path / "tvm" / "relax" / "__init__.py").write_text("")
+    (tmp_path / "tvm" / "__init__.py").write_text(
+        "raise RuntimeError('Cannot find library libtvm_runtime.so; in:\\n/bin')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tvm_zerocopy.detect", "--save", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "core library (libtvm) is missing" in done.stderr and "tvm-zerocopy doctor" in done.stderr

@@ -63,6 +63,7 @@ for result in run_checks(checks()): print(result.name, result.status, result.det
 def test_a_core_library_that_is_missing(copied_tvm):
     result = run(IMPORT)["TVM import"]
     assert result.status == "fail" and "core library (libtvm) is missing" in result.detail
+    assert "--force-reinstall" in result.mend  # without it pip finds the package installed and does nothing
 
 
 def test_python_code_that_expects_functions_the_library_lacks(copied_tvm, monkeypatch):
@@ -82,6 +83,7 @@ def test_a_runtime_without_its_compiler(monkeypatch):
     assert found["TVM import"].status == "ok"
     assert found["TVM build"].status == "fail" and "only TVM's runtime" in found["TVM build"].detail
     assert "TVM_USE_RUNTIME_LIB" in found["TVM build"].detail
+    assert found["TVM build"].mend == "unset TVM_USE_RUNTIME_LIB"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,10 @@ def test_a_runtime_without_its_compiler(monkeypatch):
         ("RuntimeError: Compilation error:\nnvcc fatal : Unsupported gpu architecture 'compute_72'", "know this GPU"),
         ("RuntimeError: Failed to compile: the `cuda-bindings` package is not installed", "needs cuda-bindings"),
         ("ValueError: 'ffi.Tensor' already has a registered class (<class 'tvm_ffi.core.Tensor'>)", "does not fit"),
+        ("ValueError: Cannot find object type index for ir.OpaqueType", "half-built"),  # 0.27 over 0.26's library
+        ("TypeError: __ffi_shallow_copy__ must be an ffi.Function", "does not fit"),  # 0.27 with the FFI of 0.26
+        ("ImportError: cannot import name 'TensorLoad' from 'tvm.ir' (/x/__init__.py)", "of another version"),
+        ("OSError: /x/libtvm_compiler.so: file too short", "not whole"),
         ("ModuleNotFoundError: No module named 'psutil'", "package psutil is missing"),
     ],
 )  # fmt: skip
@@ -111,6 +117,11 @@ def test_messages_are_recognized(text, cause):
     trace = 'Traceback (most recent call last):\n  File "/x/tvm/_ffi/_ffi_api.py", line 1, in <module>\n' + text
     result = explain(trace, None)
     assert result.status == "fail" and cause in result.detail and result.mend
+
+
+def test_a_library_cut_short_is_known_by_its_signal():
+    found = explain("Fatal Python error: Bus error", -7)
+    assert "not whole" in found.detail and "--force-reinstall" in found.mend
 
 
 def test_an_unknown_error_says_its_own_line():

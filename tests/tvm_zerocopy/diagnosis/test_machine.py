@@ -36,7 +36,7 @@ def test_threads_are_counted_in_a_process_of_their_own(monkeypatch):
 def test_the_machine_is_described():
     found = machine.machine()
     assert found.status == "ok" and found.figures["python"] in found.detail
-    assert found.figures["memory_gb"] > 0.1 and machine.cpu_lanes() in (4, 8, 16)
+    assert found.figures["memory_gb"] > 0.1
 
 
 def test_missing_and_crashing_packages_fail(monkeypatch):
@@ -46,22 +46,39 @@ def test_missing_and_crashing_packages_fail(monkeypatch):
     assert found.status == "fail" and found.mend == "pip install a-package-that-is-nowhere"
     monkeypatch.undo()
 
-    broken = {"apache-tvm-ffi": "0.1.15", "apache-tvm": "0.27.0"}
+
+@pytest.mark.parametrize(
+    "versions, said",
+    [
+        ({"apache-tvm-ffi": "0.1.15.post2", "apache-tvm": "0.27.0"}, "0.1.15.post2 makes TVM 0.27 crash"),
+        ({"apache-tvm-ffi": "0.1.13.post3", "apache-tvm": "0.27.0"}, "apache-tvm-ffi 0.1.13.post3 does not do"),
+        ({"apache-tvm-ffi": "0.1.13.post3", "apache-tvm": "0.26.0"}, "apache-tvm 0.26.0 does not do"),
+    ],
+)
+def test_versions_this_package_is_not_made_for_fail(monkeypatch, versions, said):
     for module in ("machine", "known_failures"):
-        monkeypatch.setattr(f"{HERE}.{module}.installed", lambda name: broken.get(name) or installed(name))
+        monkeypatch.setattr(f"{HERE}.{module}.installed", lambda name: versions.get(name) or installed(name))
     found = machine.packages()
-    assert found.status == "fail" and "0.1.15 makes TVM 0.27 crash" in found.detail
+    assert found.status == "fail" and said in found.detail and "apache-tvm>=0.27" in found.mend
 
 
 def test_folders_that_cannot_be_written_fail(tmp_path):
     good = storage.disk(str(tmp_path))
     assert good.figures["logs"]["writable"] and good.figures["logs"]["free_gb"] >= 0
-    for folder in (tmp_path / "missing", "/proc"):  # not even root writes to /proc
-        found = storage.disk(str(folder))
-        assert found.status == "fail" and str(folder) in found.detail and "--logs" in found.mend
+    assert storage.disk(str(tmp_path / "new" / "logs")).figures == good.figures  # it can be made
     (tmp_path / "file").write_text("x")
-    assert storage.disk(str(tmp_path / "file")).status == "fail"
+    for folder in ("/proc/logs", tmp_path / "file", tmp_path / "file" / "logs"):  # not even root writes to /proc
+        found = storage.disk(str(folder))
+        assert found.status == "fail" and str(folder).replace("/logs", "") in found.detail and "--logs" in found.mend
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/nowhere"])
+def test_a_temporary_folder_that_cannot_be_written_is_warned_of(monkeypatch, tmp_path, folder):
+    monkeypatch.setenv("TMPDIR", folder)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    found = storage.disk(str(tmp_path))
+    assert found.status == "warn" and f"TMPDIR={folder} cannot be written" in found.detail and "TMPDIR" in found.mend
 
 
 @pytest.mark.parametrize(
