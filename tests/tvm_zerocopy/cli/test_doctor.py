@@ -83,8 +83,8 @@ def test_a_json_file_that_cannot_be_written_is_said_before_the_checks(tmp_path):
 
 
 def test_other_commands_name_a_broken_tvm_and_its_mend(tmp_path):
-    (tmp_path / "tvm" / "relax").mkdir(parents=True)
-    (tmp_path / "tvm" / "relax" / "__init__.py").write_text("")
+    (tmp_path / "tvm" / "tirx").mkdir(parents=True)
+    (tmp_path / "tvm" / "tirx" / "__init__.py").write_text("")
     (tmp_path / "tvm" / "__init__.py").write_text(
         "raise RuntimeError('Cannot find library libtvm_runtime.so; in:\\n/bin')"
     )
