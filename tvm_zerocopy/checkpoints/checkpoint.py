@@ -14,6 +14,8 @@ from .torch_file import read_torch_file
 
 _MOST_MODULES = 20_000  # yolov8x has 400; a file in which modules hold each other would never end
 
+_WRAPPER = "module."  # (Distributed)DataParallel's name of the model inside
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -56,7 +58,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         weights, names = model, None
     if not weights:
         raise ModelError(f"the {part} in {path} has no weights; give a model's checkpoint or its state_dict()")
-    return Checkpoint({name: _array(tensor) for name, tensor in weights.items()}, names, part)
+    wrapped = all(name.startswith(_WRAPPER) for name in weights)
+    start = len(_WRAPPER) if wrapped else 0
+    return Checkpoint({name[start:]: _array(tensor) for name, tensor in weights.items()}, names, part)
 
 
 def _model_in(root: Any) -> Optional[Tuple[str, Any]]:

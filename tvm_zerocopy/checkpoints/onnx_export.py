@@ -12,7 +12,7 @@ from .. import models
 from ..class_names import names_from_metadata
 from ..errors import ModelError
 from .checkpoint import load_checkpoint
-from .recognize import check_fits, class_count
+from .recognize import check_fits, check_numbers, class_count
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def export_onnx(
     Raises
     ------
     ModelError
-        If there is no such model, the checkpoint cannot be read or is another network's, a parameter is out of range,
-        or the file cannot be written.
+        If there is no such model, the checkpoint cannot be read, is another network's or holds NaN, a parameter is out
+        of range, or the file cannot be written.
     """
     if model not in models.available():
         raise ModelError(f"there is no model {model!r}; there are {', '.join(models.available())}")
@@ -81,6 +81,7 @@ def export_onnx(
     if weights is not None:
         checkpoint = load_checkpoint(weights)
         check_fits(model, checkpoint.weights, str(weights))
+        check_numbers(checkpoint.weights, str(weights))
         arrays, classes = checkpoint.weights, class_count(checkpoint.weights)
         names = checkpoint.class_names
         if names is not None and classes is not None and len(names) != classes:

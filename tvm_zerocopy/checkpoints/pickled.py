@@ -149,6 +149,11 @@ class _Reader:
                         "nothing in it was run. Use a checkpoint from a source you trust"
                     )
                 step(self, arg)
+        except NotImplementedError as error:
+            raise ModelError(
+                f"{self.source} holds {error}, which is not supported; save the model's state_dict() in float32 or "
+                "float16"
+            ) from error
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError, UnicodeError) as error:
             if isinstance(error, ModelError):
                 raise
@@ -174,10 +179,7 @@ class _Reader:
         if key in _RECORDED:
             return Record(function, args)
         if function.module.split(".")[0] == "torch":
-            raise ModelError(
-                f"{self.source} holds a value made by {function}, which is not supported; save the model's "
-                "state_dict() in float32 or float16"
-            )
+            raise NotImplementedError(f"a value made by {function}")
         raise ModelError(
             f"{self.source} asks to call {function} while it is read, which weights never need; it was not called. Use "
             "a checkpoint from a source you trust, or save its state_dict() alone"

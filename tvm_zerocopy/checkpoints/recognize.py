@@ -75,5 +75,17 @@ def check_fits(model: str, weights: Dict[str, np.ndarray], source: str) -> None:
         raise ModelError(f"{source} holds {found} weights, not {model}; run `tvm-zerocopy export {found}` with it")
 
 
+def check_numbers(weights: Dict[str, np.ndarray], source: str) -> None:
+    """Raise ModelError if with these weights a network answers with no numbers (NaN) whatever the picture."""
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ModelError(
+                f"{source} holds values that are NaN or infinite (entry {name!r}): its training diverged, or it is "
+                "damaged; give an earlier checkpoint"
+            )
+        if name.endswith("running_var") and (array < 0).any():
+            raise ModelError(f"{source} holds a negative variance (entry {name!r}); it is damaged: fetch it again")
+
+
 def _rows(weights: Dict[str, np.ndarray], entry: str) -> int:
     return weights[entry].shape[0] if entry in weights and weights[entry].ndim else 0

@@ -36,8 +36,10 @@ class Storage:
     """
 
     def __init__(self, kind: Global, key: str, count: int):
-        if not isinstance(kind, Global) or kind.name not in _DTYPES:
-            raise ValueError(f"a storage of {kind if isinstance(kind, Global) else type(kind).__name__}")
+        if not isinstance(kind, Global):
+            raise ValueError(f"a storage of {type(kind).__name__}")
+        if kind.name not in _DTYPES:
+            raise NotImplementedError(f"a storage of {kind}")
         if not isinstance(key, str) or not isinstance(count, int) or count < 0:
             raise ValueError("a storage without a name or a count of elements")
         self.key, self.count, self.dtype = key, count, _DTYPES[kind.name]

@@ -50,6 +50,11 @@ def test_bare_state_dicts_are_found(files, tmp_path, wrap):
         assert set(found.weights) == set(WEIGHTS) and found.class_names is None
 
 
+def test_a_state_dict_of_data_parallel_training_loses_its_wrapper(files, tmp_path):
+    root = files.OrderedItems({f"module.{name}": files.Array(array) for name, array in WEIGHTS.items()})
+    assert set(load_checkpoint(files.write_zip(tmp_path / "w.pth", root)).weights) == set(WEIGHTS)
+
+
 def test_buffers_that_are_not_saved_in_a_state_dict_are_left_out(files, tmp_path):
     buffers = {"kept": files.Array(np.ones(2, np.float32)), "grid": files.Array(np.ones(2, np.float32)), "none": None}
     model = files.module("models.yolo.Detect", buffers=buffers, transient=["grid"])

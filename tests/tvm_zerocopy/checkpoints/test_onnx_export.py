@@ -147,6 +147,16 @@ def test_missing_extra_and_misshapen_entries_are_named(files, tmp_path):
         assert "w.pt" in str(caught.value)
 
 
+@pytest.mark.parametrize("value, message", [(np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (-1, "negative")])
+def test_weights_that_make_no_numbers_are_refused(files, tmp_path, value, message):
+    entry = "model.9.cv2.bn.running_var"
+    weights = {**published_weights("yolov5n", 3), entry: np.array([1, 1, value], np.float16)}
+    path = files.write_zip(tmp_path / "w.pt", {"model": files.module_tree(weights)})
+    with pytest.raises(ModelError, match=f"{message}.*{entry}"):
+        export_onnx("yolov5n", tmp_path / "m.onnx", path, **SMALL)
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_names_that_contradict_the_head_are_refused(files, tmp_path):
     model = files.module_tree(published_weights("yolov5n", 3), names=["a", "b"])
     with pytest.raises(ModelError, match="names 2 classes but its head predicts 3"):
