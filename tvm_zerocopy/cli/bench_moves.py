@@ -40,6 +40,11 @@ def run_nsys(args) -> int:
     console.print(_moves(found, args.nsys))
     if found.kernels:
         console.print(_kernels(found))
+    if found.graphs:
+        common.warn(
+            f"{found.graphs} launches of CUDA graphs were recorded whole, so that what they copy is not in the table; "
+            "record with nsys profile --cuda-graph-trace=node"
+        )
     return 0
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from ..passes.copy_report import CopyReport, CopyRow
 
 FILL = "memset"
+GRAPH = "CUDA graph, recorded whole"  # a launch of which the profile tells no kernels and no copies
 _INSIDE = ("Device-to-Device", "Host-to-Host", "Array-to-Array", "Array-to-Device", "Device-to-Array")
 
 
@@ -65,6 +66,11 @@ class GpuMoves:
     kernels: tuple
     frames: int = 1
 
+    @property
+    def graphs(self) -> int:
+        """Launches of CUDA graphs that were recorded whole: what they copy is not in `moves`."""
+        return sum(kernel.count for kernel in self.kernels if kernel.name == GRAPH)
+
     def copy_report(self) -> CopyReport:
         """The table of ``audit``, a frame: one row for each kind of move, and its bytes."""
         sizes = [None if move.bytes is None else round(move.bytes / self.frames) for move in self.moves]
@@ -88,6 +94,7 @@ class GpuMoves:
     def to_dict(self) -> dict:
         return {
             "frames": self.frames,
+            "graphs": self.graphs,
             "moves": [asdict(move) for move in self.moves],
             "kernels": [asdict(kernel) for kernel in self.kernels],
             "per_frame": self.per_frame(),

@@ -1,7 +1,7 @@
 """Reads what Nsight Systems exports, of anybody's pipeline.
 
 NVIDIA Nsight Systems User Guide, "Exporting" and "Report Scripts": ``nsys export --type sqlite`` writes a database;
-``nsys stats --format csv`` writes tables.
+``nsys stats`` prints tables.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from . import nsight_csv, nsight_sqlite
 from .moves import GpuMoves, gpu_moves
 
 _SQLITE = b"SQLite format 3\0"
-_HOW = "nsys export --type sqlite, or nsys stats --format csv --report cuda_gpu_trace"
+_HOW = "nsys export --type sqlite, or nsys stats --report cuda_gpu_trace"
 
 
 def read_nsight(path, frames: int = 1) -> GpuMoves:
@@ -22,9 +22,9 @@ def read_nsight(path, frames: int = 1) -> GpuMoves:
     Parameters
     ----------
     path : path-like
-        An sqlite export, or the CSV of the reports cuda_gpu_trace, cuda_gpu_mem_size_sum, cuda_gpu_mem_time_sum or
-        cuda_gpu_kern_sum (or several of them
-        in one file). CSV sizes are rounded to what its unit shows; the sqlite export is exact.
+        An sqlite export, or what ``nsys stats`` printed, in columns or as CSV, of the reports cuda_gpu_trace,
+        cuda_gpu_mem_size_sum, cuda_gpu_mem_time_sum or cuda_gpu_kern_sum (or several of them in one file). Printed
+        sizes are rounded to what their unit shows; the sqlite export is exact.
     frames : int
         Frames that were profiled; figures are given for one.
 

@@ -1,4 +1,4 @@
-"""The CSV of ``nsys stats``: one or several reports, with the program's chatter around them.
+"""What ``nsys stats`` prints, as CSV or in columns: one or several reports, with the program's chatter around them.
 
 User Guide, "Report Scripts": cuda_gpu_trace has a line for each operation, cuda_gpu_mem_size_sum, cuda_gpu_mem_time_sum
 and cuda_gpu_kern_sum a line for each kind. Units are in the headings: ``Total (MB)``, ``Duration (ns)``.
@@ -23,6 +23,10 @@ _UNITS = {
 _OPERATION = re.compile(r"\[CUDA (Unified Memory )?(memcpy|memset)(?: ([^\]]+))?\]")
 _SHORT = {"HtoD": "Host-to-Device", "DtoH": "Device-to-Host", "DtoD": "Device-to-Device", "HtoH": "Host-to-Host"}
 _SHORT["PtoP"] = "Peer-to-Peer"
+_RULE = re.compile(r"\s*-+( +-+)+\s*")  # between a table's heading and its lines, where it is in columns
+_GROUPED = r"\d{1,3}(?:,\d{3})+"
+_WHOLE = re.compile(rf"\d+|{_GROUPED}")
+_DECIMAL = re.compile(rf"\d+(?:\.\d+)?|{_GROUPED}\.\d+")  # 12,000 alone is 12 in other languages' notation
 
 
 def read(path: Path) -> list:
@@ -53,7 +57,7 @@ class _NotSo(Exception):
 def _rows(text: str):
     """(report, {heading: cell}) of every line under a known heading line; a line that does not fit ends a report."""
     heading, kind = None, None
-    for cells in csv.reader(text.splitlines()):
+    for cells in _cells(text.splitlines()):
         found = _kind(cells)
         if found is not None:
             heading, kind = cells, found
@@ -61,6 +65,22 @@ def _rows(text: str):
             yield kind, dict(zip(heading, cells))
         else:
             heading = None
+
+
+def _cells(lines):
+    """The cells of every line: CSV, or columns as wide as the dashes under their heading until a line is empty."""
+    spans = []
+    for line, below in zip(lines, [*lines[1:], ""]):
+        if _RULE.fullmatch(below):
+            spans = [match.span() for match in re.finditer("-+", below)]
+            spans[-1] = (spans[-1][0], None)
+        if not line.strip():
+            spans = []
+        if spans:
+            if not _RULE.fullmatch(line):
+                yield [line[begin:end].strip() for begin, end in spans]
+        else:
+            yield next(csv.reader([line]), [])
 
 
 def _kind(cells):
@@ -127,16 +147,15 @@ def _quantity(row: dict, name: str) -> float:
             unit = heading[len(name) :].strip(" ()")
             if unit not in _UNITS:
                 raise _NotSo(f"the column {heading!r} has no unit that is known (2021.4 and later write one)")
-            return _number(cell) * _UNITS[unit]
+            return _number(cell, _WHOLE if unit == "ns" else _DECIMAL) * _UNITS[unit]
     raise _NotSo(f"a report has no column {name}")
 
 
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        raise _NotSo(f"{cell!r} is not a number as C writes it") from None
+def _number(cell: str, notation) -> float:
+    if not notation.fullmatch(cell):
+        raise _NotSo(f"{cell!r} is not a number as C writes it")
+    return float(cell.replace(",", ""))
 
 
 def _count(cell: str) -> int:
-    return int(_number(cell))
+    return int(_number(cell, _WHOLE))

@@ -1,8 +1,9 @@
 """The sqlite export of Nsight Systems.
 
-User Guide, "SQLite Schema Reference": each copy is a row of CUPTI_ACTIVITY_KIND_MEMCPY, each fill of .._MEMSET, each
-launch of .._KERNEL. Tables for which nothing was recorded are missing. Kinds are numbers whose words are in ENUM_
-tables since 2021.4; before, the guide has them. Names of kernels are numbers in StringIds.
+User Guide, "SQLite Schema Reference": each copy is a row of CUPTI_ACTIVITY_KIND_MEMCPY (copyCount of them where it was
+a batch), each fill of .._MEMSET, each launch of .._KERNEL, and of .._GRAPH_TRACE that of a graph whose nodes were not
+recorded. Tables for which nothing was recorded are missing. Kinds are numbers whose words are in ENUM_ tables since
+2021.4; before, the guide has them. Names of kernels are numbers in StringIds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sqlite3
 
 from ..errors import SourceError
 from .cupti import COPY_KINDS
-from .moves import FILL, GpuKernel, GpuMove
+from .moves import FILL, GRAPH, GpuKernel, GpuMove
 
 # User Guide, "SQLite Schema Event Values": CUPTI's copy kinds and unified memory's; memory kinds are not CUPTI's.
 _COPY_KINDS = dict(
@@ -21,7 +22,7 @@ _COPY_KINDS = dict(
 _MEMORY_KINDS = dict(
     enumerate(("Pageable", "Pinned", "Device", "Array", "Managed", "Device Static", "Managed Static", "Unknown"))
 )
-_TABLES = {name: f"CUPTI_ACTIVITY_KIND_{name}" for name in ("MEMCPY", "MEMSET", "KERNEL")}
+_TABLES = {name: f"CUPTI_ACTIVITY_KIND_{name}" for name in ("MEMCPY", "MEMSET", "KERNEL", "GRAPH_TRACE")}
 
 
 def read(path) -> list:
@@ -45,6 +46,9 @@ def read(path) -> list:
                 rows += [_move(FILL, None, None, *row) for row in database.execute(query) if row[0]]
             if columns["KERNEL"]:
                 rows += _kernels(database, columns["KERNEL"])
+            if columns["GRAPH_TRACE"]:
+                query = f"SELECT COUNT(*), SUM(end - start) FROM {_TABLES['GRAPH_TRACE']}"
+                rows += [GpuKernel(GRAPH, count, time / 1e9) for count, time in database.execute(query) if count]
             return rows
     except sqlite3.Error as error:
         raise SourceError(f"{path} is damaged or no export of Nsight Systems ({error}); export it again") from None
@@ -64,7 +68,8 @@ def _copies(database, columns) -> list:
     kinds = _words(database, "ENUM_CUDA_MEMCPY_OPER", _COPY_KINDS)
     memory = _words(database, "ENUM_CUDA_MEM_KIND", _MEMORY_KINDS)
     ends = "srcKind, dstKind" if {"srcKind", "dstKind"} <= set(columns) else "NULL, NULL"
-    query = f"SELECT copyKind, {ends}, COUNT(*), SUM(bytes), SUM(end - start) FROM {_TABLES['MEMCPY']} GROUP BY 1, 2, 3"
+    count = "SUM(COALESCE(NULLIF(copyCount, 0), 1))" if "copyCount" in columns else "COUNT(*)"
+    query = f"SELECT copyKind, {ends}, {count}, SUM(bytes), SUM(end - start) FROM {_TABLES['MEMCPY']} GROUP BY 1, 2, 3"
     return [
         _move(kinds.get(kind, f"kind {kind}"), memory.get(source), memory.get(destination), *figures)
         for kind, source, destination, *figures in database.execute(query)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from nsight_files import KERNEL_TIMES, SIZES, TIMES, TRACE, write_sqlite
+from nsight_files import COLUMNS, KERNEL_TIMES, SIZES, TIMES, TRACE, write_sqlite
 
 from tvm_zerocopy.errors import SourceError
 from tvm_zerocopy.passes.copy_report import CopyReport
@@ -107,6 +107,34 @@ def test_summaries_in_one_file_complete_each_other(tmp_path):
     assert found.kernels[1] == GpuKernel("decode_kernel(float *, int)", 40, pytest.approx(0.002))
 
 
+def test_columns_as_nsys_prints_them_by_default(tmp_path):
+    path = tmp_path / "stats.txt"
+    path.write_text(COLUMNS)
+    found = read_nsight(path)
+    same(
+        found.moves,
+        [
+            GpuMove("Host-to-Device", None, None, 48, 1_298_598_000, 1843200e-9),
+            GpuMove("Device-to-Host", None, None, 24, 202_000, 36000e-9),
+        ],
+    )
+    assert found.kernels == (GpuKernel("decode_kernel(float *, int)", 40, pytest.approx(0.002)),)
+
+
+def test_graphs_that_were_recorded_whole_are_counted(tmp_path):
+    found = read_nsight(write_sqlite(tmp_path / "report1.sqlite", graphs=[(0, 5_000), (6_000, 12_000)]), frames=2)
+    assert found.graphs == 2 and found.kernels[0].count == 2 and found.kernels[0].seconds == pytest.approx(11e-6)
+    only = read_nsight(write_sqlite(tmp_path / "graphs.sqlite", [], [], [], graphs=[(0, 5_000)]))
+    assert only.graphs == 1 and not only.moves
+    assert read_nsight(write_sqlite(tmp_path / "nodes.sqlite")).graphs == 0
+
+
+@pytest.mark.parametrize("batch, count", [(3, 6), (1, 2), (0, 2)])
+def test_a_batch_of_copies_is_as_many_as_it_holds(tmp_path, batch, count):
+    found = read_nsight(write_sqlite(tmp_path / "report1.sqlite", batch=batch))
+    assert found.moves[0].count == count and found.moves[0].bytes == HTOD.bytes
+
+
 @pytest.mark.parametrize("text, size, seconds", [(SIZES, 298_598_000, None), (TIMES, None, pytest.approx(0.0018432))])
 def test_a_summary_alone_leaves_out_what_it_does_not_know(tmp_path, text, size, seconds):
     path = tmp_path / "stats.csv"
@@ -129,6 +157,8 @@ def test_units_are_read_from_the_headings(tmp_path, unit, factor):
         ("", "no report of GPU copies or kernels"),
         ("a,b\n1,2\n", "no report of GPU copies or kernels"),
         (SIZES.replace("298.598", '"298,598"'), "is not a number as C writes it; write it with LC_ALL=C nsys stats"),
+        (COLUMNS.replace("1,298.598", "1.298,598"), "is not a number as C writes it"),
+        (COLUMNS.replace("   36,000 ", "   36.000 "), "is not a number as C writes it"),
         (SIZES.replace("Total (MB)", "Total"), "has no unit"),
         ("\xff\xfe", "no text|no report"),
     ],
