@@ -24,7 +24,7 @@ tvm-zerocopy bench --nsys report1.sqlite --frames 100
 """
 CSV_COLUMNS = (
     *("name", "title", "status", "reason", "count", "mean", "std", "min", "max", "median", "p99", "fps"),
-    *("compile_seconds", "artifact_bytes", "peak_bytes"),
+    *("compile_seconds", "artifact_bytes", "peak_bytes", "output_shapes"),
     *("mean_watts", "joules_per_frame", "frames_per_joule"),
 )
 
@@ -101,7 +101,7 @@ def run(args) -> int:
 
 
 def _check_usage(args) -> None:
-    alone = args.stages or args.layers or args.trace
+    alone = (args.stages or args.layers or args.trace) and not args.report  # which does the race too
     if alone and args.engines:
         raise UsageError("--engines is of the race; leave out --stages, --layers and --trace, or use --report for all")
     if args.compare and alone:
@@ -110,7 +110,7 @@ def _check_usage(args) -> None:
         raise UsageError("--plot draws a race, --stages or --layers; a trace is seen in https://ui.perfetto.dev")
     if args.csv and alone:
         raise UsageError("--csv is of the race; use --json")
-    if args.power and alone and not args.report:
+    if args.power and alone:
         raise UsageError("--power is of the race; leave out --stages, --layers and --trace")
     if args.frames and not args.nsys:
         raise UsageError("--frames says how many a profile holds: give --nsys; a race takes --iterations")
@@ -241,7 +241,9 @@ def _write_outputs(args, result: dict, console) -> None:
         with _open(args.csv, "--csv") as file:
             writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
-            writer.writerows({**row, **row.get("power", {})} for row in result["engines"])
+            for row in result["engines"]:
+                shapes = "; ".join("x".join(map(str, shape)) for shape in row.get("output_shapes", ()))
+                writer.writerow({**row, **row.get("power", {}), "output_shapes": shapes})
     if args.plot:
         from ..benching import plots
 

@@ -18,8 +18,9 @@ def show(result: dict, console: Console) -> None:
     console.print(f"{environment['model']} on {environment['cpu']}, {threads}; {environment['frames']}", soft_wrap=True)
     if result["engines"]:
         ran = sorted((row for row in result["engines"] if row["status"] == "ran"), key=lambda row: row["median"])
-        console.print(_times(ran))
-        console.print(_costs(ran))
+        if ran:
+            console.print(_times(ran))
+            console.print(_costs(ran))
         for row in ran:
             if row["agreement"]:
                 other = row["agreement"]["reference"]

@@ -56,6 +56,7 @@ def to_chrome(events, facts=None) -> dict:
         found.append({"ph": "M", "name": "thread_name", **place, "args": {"name": name}})
         found.append({"ph": "M", "name": "thread_sort_index", **place, "args": {"sort_index": number}})
     for event in sorted(events, key=lambda event: (event.begin, -event.seconds)):
+        begin, end = (round((moment - zero) * 1e9) for moment in (event.begin, event.begin + event.seconds))
         found.append(
             {
                 "ph": "X",
@@ -63,8 +64,9 @@ def to_chrome(events, facts=None) -> dict:
                 "cat": event.category,
                 "pid": _PROCESS,
                 "tid": tracks[event.track],
-                "ts": round((event.begin - zero) * 1e6, 3),
-                "dur": round(event.seconds * 1e6, 3),
+                "ts": begin / 1e3,
+                # 2 ns shorter: viewers drop what overlaps, as neighbours do by the rounding of ts and dur.
+                "dur": max(end - begin - 2, 0) / 1e3,
                 "args": event.facts,
             }
         )

@@ -28,7 +28,9 @@ def test_a_race_as_json_table_csv_plot_and_compared(run, model_path, tmp_path):
     assert old["environment"]["frames"] == "4 x bgr8 80x48, sample pictures"
     assert str(tmp_path) not in old["environment"]["model"]
     with open(tmp_path / "r.csv", newline="") as file:
-        assert [line["name"] for line in csv.DictReader(file)] == ["ours", "onnxruntime"]
+        ours, peer = csv.DictReader(file)
+    assert (ours["name"], peer["name"]) == ("ours", "onnxruntime")
+    assert ours["output_shapes"] == "1x300x4; 1x300; 1x300; 1" and peer["output_shapes"].startswith("1x")
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
     again = run(*words, "--compare", "old.json", "--json", "-")
@@ -47,6 +49,21 @@ def test_an_artifact_its_layers_and_stages(run, artifact, pictures):
     result = run("bench", artifact, "--engines", "ours,onnxruntime", "--size", "80x48", *few)
     ours, peer = result.json[0]["engines"]
     assert ours["status"] == "ran" and peer["status"] == "missing" and "ONNX model" in peer["reason"]
+
+
+def test_a_report_takes_everything_else_with_it(run, artifact, pictures, tmp_path):
+    words = ("--engines", "ours,tvm", "--iterations", "2", "--warmup", "1", "--size", "80x48", "--stages", pictures)
+    done = run("bench", artifact, *words, "--report", "page", "--trace", "t.json", "--csv", "r.csv", "--power")
+    assert done.code == 0, done
+    page = (tmp_path / "page" / "index.html").read_text()
+    for part in ("From the camera", "Did not run", "Where the time", "Kernels", "To repeat it", "Power:"):
+        assert part in page
+    assert json.loads((tmp_path / "t.json").read_text())["traceEvents"] and (tmp_path / "r.csv").exists()
+
+
+def test_where_nothing_ran_there_is_no_empty_table(run, artifact):
+    done = run("bench", artifact, "--engines", "tvm", "--size", "80x48")
+    assert done.code == 1 and "TVM stock missing: " in done.out and "median" not in done.out
 
 
 @pytest.mark.parametrize(

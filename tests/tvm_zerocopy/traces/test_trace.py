@@ -7,10 +7,13 @@ import types
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tvm_zerocopy as tz
 from tvm_zerocopy.errors import SourceError, UnsupportedError
 from tvm_zerocopy.traces import TraceEvent, cupti, trace_engine, write_trace
+from tvm_zerocopy.traces.events import to_chrome
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +37,24 @@ def test_the_file_is_in_the_trace_event_format(tmp_path):
     assert trace["displayTimeUnit"] == "ms" and trace["otherData"] == {"model": "m.onnx"}
     names = {e["args"]["name"]: e["tid"] for e in trace["traceEvents"] if e["ph"] == "M" and e["name"] == "thread_name"}
     frame, conv = [event for event in trace["traceEvents"] if event["ph"] == "X"]
-    assert (frame["name"], frame["ts"], frame["dur"], frame["tid"]) == ("frame 0", 0, 10_000, names["host"])
-    assert conv["ts"] == pytest.approx(2_000) and conv["dur"] == 3_000 and conv["args"] == {"bytes": 8}
+    assert (frame["name"], frame["ts"], frame["dur"], frame["tid"]) == ("frame 0", 0, 9_999.998, names["host"])
+    assert conv["ts"] == 2_000 and conv["dur"] == 2_999.998 and conv["args"] == {"bytes": 8}
     assert conv["cat"] == "kernel" and conv["tid"] == names["kernels"] != names["host"]
     assert {event["pid"] for event in trace["traceEvents"]} == {1}
+
+
+@given(
+    begin=st.floats(0, 1e6),
+    lengths=st.lists(st.one_of(st.floats(1e-9, 1e-6), st.floats(1e-6, 1.0)), min_size=2, max_size=50),
+)
+def test_neighbours_that_touch_do_not_overlap_in_a_viewer(begin, lengths):
+    edges = np.cumsum([begin, *lengths])
+    trace = to_chrome([TraceEvent("k", "kernel", a, b - a, "kernels") for a, b in zip(edges, edges[1:])])
+    found = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    for one, other in zip(found, found[1:]):
+        assert one["ts"] + one["dur"] <= other["ts"] or one["dur"] == 0  # what takes floats
+        nanoseconds = [int(value * 1e3) for value in (one["ts"], one["dur"], other["ts"])]
+        assert nanoseconds[0] + nanoseconds[1] <= nanoseconds[2] or one["dur"] == 0  # what takes whole nanoseconds
 
 
 def test_a_file_that_cannot_be_written(tmp_path):
