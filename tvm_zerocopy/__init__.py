@@ -15,7 +15,7 @@ _HOMES = {
     "compile": "compiler",
     "load": "artifact",
     "Engine": "engine",
-    "BoundEngine": "engine",
+    "BoundEngine": "bound_engine",
     "Detections": "detections",
     "ExternalBuffer": "buffers",
     "FrameRing": "buffers",

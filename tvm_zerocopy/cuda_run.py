@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 
 import tvm_ffi
 
@@ -17,69 +16,73 @@ class CudaRun:
     ----------
     function : callable
         The program's ``main``; it launches on TVM's current stream and allocates nothing.
-    arguments : sequence of tensors
     buffers : sequence of ExternalBuffer
         The caller's inputs and outputs: checked and held while a run is submitted.
+    private : sequence of ExternalBuffer
+        Weights and workspace, the last arguments. They live until the submitted runs are done.
+    device_id : int
+        The CUDA device that all of them are on.
 
     Notes
     -----
-    A graph keeps addresses and sizes, which are fixed here. It is captured at the second run on a stream: during the
-    first one the driver loads the kernels, which a capture must not do.
+    A graph keeps addresses and sizes, which are fixed here. It is captured at the second run: during the first one the
+    driver loads the kernels. One graph serves all streams; CUDA runs its launches one after another.
     """
 
-    def __init__(self, function, arguments, buffers: list[ExternalBuffer]):
-        self._function, self._arguments, self._buffers = function, arguments, buffers
-        device_id = next((b.__dlpack_device__()[1] for b in buffers if b.__dlpack_device__()[0] == 2), 0)
-        self._device = tvm_ffi.device("cuda", device_id)
-        self._own_stream = None
-        self._graphs = {}  # stream -> graph, or None after its first run
+    def __init__(self, function, buffers: list[ExternalBuffer], private: list[ExternalBuffer], device_id: int):
+        self._function, self._buffers = function, buffers
+        self._arguments = [buffer.tensor() for buffer in (*buffers, *private)]
+        self._device_id, self._device = device_id, tvm_ffi.device("cuda", device_id)
+        self._stream = cuda.Stream(device_id)
+        self._submitted = cuda.Submitted(device_id)
+        self._graphs = []  # the one graph, once it is captured
+        self._launched = False
+        cuda.at_end(self, _end, cuda.runtime(), self._submitted, self._graphs, list(private))
 
     def __call__(self) -> None:
         """Run on a stream of its own and wait for it."""
-        self.submit(self._stream())
-        cuda.runtime().synchronize(self._stream())
+        self.submit()
+        self._submitted.wait()
         for buffer in self._buffers:
             buffer.synchronize()
 
     def submit(self, stream=None) -> None:
-        """Submit to a stream and return; the buffers' ``for_host`` and ``synchronize`` wait for it.
-
-        None, and the default stream, which cannot be captured, stand for this run's own.
-        """
-        handle = cuda.stream_handle(stream) or self._stream()
-        with contextlib.ExitStack() as holds:
+        """Submit to a stream (None: this run's own) and return; ``for_host`` and ``synchronize`` wait for it."""
+        handle = self._stream.handle if stream is None else cuda.stream_handle(stream)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(cuda.runtime().on_device(self._device_id))
             for buffer in self._buffers:
                 buffer.check()
-                holds.enter_context(buffer.for_device(handle))
-            if handle not in self._graphs:
+                stack.enter_context(buffer.for_device(handle))
+            self._submitted.follow(handle)
+            stack.callback(self._submitted.mark, handle)
+            if not self._launched:
                 self.launch(handle)
-                self._graphs[handle] = None
+                self._launched = True
                 return
-            if self._graphs[handle] is None:
-                self._graphs[handle] = self._capture(handle)
-            cuda.runtime().launch_graph(self._graphs[handle], handle)
+            if not self._graphs:
+                self._graphs.append(self._capture())
+            cuda.runtime().launch_graph(self._graphs[0], handle)
 
     def launch(self, handle: int) -> None:
         """Submit the kernels one by one, for a graph that the caller is capturing; the buffers are not checked."""
-        with tvm_ffi.use_raw_stream(self._device, handle):
+        with cuda.runtime().on_device(self._device_id), tvm_ffi.use_raw_stream(self._device, handle):
             self._function(*self._arguments)
 
-    def _capture(self, handle: int) -> int:
-        runtime = cuda.runtime()
+    def _capture(self) -> int:
+        runtime, handle = cuda.runtime(), self._stream.handle
         runtime.begin_capture(handle)
         try:
             self.launch(handle)
         except BaseException:
             with contextlib.suppress(Exception):
-                runtime.end_capture(handle)
+                runtime.destroy_graph(runtime.end_capture(handle))
             raise
-        graph = runtime.end_capture(handle)
-        weakref.finalize(self, runtime.destroy_graph, graph).atexit = False
-        return graph
+        return runtime.end_capture(handle)
 
-    def _stream(self) -> int:
-        if self._own_stream is None:
-            runtime = cuda.runtime()
-            self._own_stream = runtime.create_stream()
-            weakref.finalize(self, runtime.destroy_stream, self._own_stream).atexit = False
-        return self._own_stream
+
+def _end(runtime: cuda.CudaRuntime, submitted: cuda.Submitted, graphs: list, _private: list) -> None:
+    """What the kernels use is held in the arguments until they are done."""
+    submitted.wait()
+    for graph in graphs:
+        runtime.destroy_graph(graph)

@@ -1,19 +1,19 @@
-"""`Engine`: a compiled program, run on frames; `BoundEngine`: the same on memory that the caller bound to it."""
+"""`Engine`: a compiled program, run on frames."""
 
 from __future__ import annotations
 
 import json
 import platform
 import threading
-import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import runtime
+from .bound_engine import BoundEngine
 from .buffers import ExternalBuffer, cuda
-from .buffers.held import HeldRun
+from .cpu_run import Run
 from .cuda_toolchain import check_runs
 from .detections import Detections
 from .errors import BufferError, UnsupportedError
@@ -62,8 +62,8 @@ class Engine:
         self._source = source  # the file it was loaded from
         self._lock = threading.Lock()
         self._functions: dict = {}  # looking one up in a module takes a fifth of a millisecond
-        self._workspace = None
-        self._placed_weights = None
+        self._workspaces: dict = {}  # of calls, by device
+        self._placed_weights: dict = {}  # by device
 
     # --- run --------------------------------------------------------------------------------------------------------
 
@@ -86,12 +86,10 @@ class Engine:
             If the frame is not what the engine was compiled for.
         """
         inputs = self.signature.wrap_inputs(frame)
-        whole = self.allocate_output()
-        outputs = self.signature.wrap_outputs(whole)
+        device_id = self.signature.device_of(inputs)
+        outputs = self.signature.wrap_outputs(self.allocate_output(device_id))
         with self._lock:
-            if self._workspace is None:
-                self._workspace = self._allocate_workspace()
-            self._make_run(inputs, list(outputs.values()), self._workspace)()
+            self._make_run(inputs, list(outputs.values()), self._workspace_of_calls(device_id))()
         return self.results(outputs)
 
     def results(self, outputs: dict[str, ExternalBuffer]):
@@ -134,9 +132,8 @@ class Engine:
         outputs = self.signature.wrap_outputs(self.allocate_output())
         clock = ExternalBuffer.allocate((len(self.program["calls"]) + 1, 2), "int64")
         with self._lock:
-            if self._workspace is None:
-                self._workspace = self._allocate_workspace()
-            Run(self, inputs, list(outputs.values()), self._workspace, clock)()
+            private = [self._weights, self._workspace_of_calls(0), clock]
+            Run(self._get_function("main_timed"), inputs, list(outputs.values()), private)()
         moments = clock.numpy() @ np.array([1_000_000_000, 1])
         calls = zip(self.program["calls"], moments * 1e-9, np.diff(moments) * 1e-9)
         return [(call["kernel"], float(begin), float(seconds)) for call, begin, seconds in calls]
@@ -148,9 +145,9 @@ class Engine:
         """Byte offset, shape and dtype of each output in a buffer that holds all of them."""
         return dict(self.signature.outputs)
 
-    def allocate_output(self) -> ExternalBuffer:
-        """One buffer for all outputs, laid out as `output_layout` says; zeroed."""
-        return self.signature.allocate_output()
+    def allocate_output(self, device_id: int = 0) -> ExternalBuffer:
+        """One buffer for all outputs, laid out as `output_layout` says: zeroed host memory, or a GPU's managed one."""
+        return self.signature.allocate_output(device_id)
 
     def bind(self, input, output=None) -> BoundEngine:
         """Fix the memory of input and output, so that a run allocates and copies nothing.
@@ -175,11 +172,14 @@ class Engine:
             If the output is read-only, too small, not dense, overlaps the input, or is bound already.
         """
         inputs = self.signature.wrap_inputs(input)
-        outputs = self.signature.wrap_outputs(self.allocate_output() if output is None else output)
+        if output is None:
+            output = self.allocate_output(self.signature.device_of(inputs))
+        outputs = self.signature.wrap_outputs(output)
         for name, buffer in outputs.items():
             if any(buffer.overlaps(other) for other in inputs):
                 raise BufferError(f"output {name} overlaps the input; give it memory of its own")
-        return BoundEngine(self, inputs, outputs)
+        workspace = self._allocate_workspace(self.signature.device_of([*inputs, *outputs.values()]))
+        return BoundEngine(self, inputs, outputs, self._make_run(inputs, list(outputs.values()), workspace))
 
     # --- keep -------------------------------------------------------------------------------------------------------
 
@@ -219,182 +219,49 @@ class Engine:
 
     def _get_function(self, name: str):
         """One of the program's functions, ready to run: machine code for another CPU can be exported but not called."""
-        if name in self._functions:
-            return self._functions[name]
-        made_for, here = runtime.machine_of(self.target), platform.machine()
-        if made_for not in (None, here):
-            raise UnsupportedError(
-                f"this engine was compiled for {made_for} and this machine is {here}; export it and run it there "
-                "(tvm_zerocopy.load), or compile with target 'llvm'"
-            )
-        if self._cuda:
-            kind = self.metadata.get("device_code", "cubin")
-            check_runs(json.loads(self.target)["arch"], kind, cuda.runtime().arch())
-        self._functions[name] = self.module.get_function(name)
+        if name not in self._functions:
+            made_for, here = runtime.machine_of(self.target), platform.machine()
+            if made_for not in (None, here):
+                raise UnsupportedError(
+                    f"this engine was compiled for {made_for} and this machine is {here}; export it and run it there "
+                    "(tvm_zerocopy.load), or compile with target 'llvm'"
+                )
+            self._functions[name] = self.module.get_function(name)
         return self._functions[name]
 
-    def _weights_in_place(self) -> ExternalBuffer:
+    def _weights_on(self, device_id: int) -> ExternalBuffer:
         """The weights where kernels read them: on CUDA in the device's own memory, copied there at the first run."""
-        if self._placed_weights is None:
-            weights = self._weights
-            if self._cuda:
-                weights = ExternalBuffer.allocate(self._weights.shape, "uint8", kind="device")
+        if not self._cuda:
+            return self._weights
+        if device_id not in self._placed_weights:
+            weights = ExternalBuffer.allocate(self._weights.shape, "uint8", kind="device", device_id=device_id)
+            with cuda.runtime().on_device(device_id):
                 cuda.runtime().copy(weights.address, self._weights.address, weights.nbytes)
-            self._placed_weights = weights
-        return self._placed_weights
+            self._placed_weights[device_id] = weights
+        return self._placed_weights[device_id]
 
     def _make_run(self, inputs, outputs, workspace: ExternalBuffer):
+        function = self._get_function("main")
         if not self._cuda:
-            return Run(self, inputs, outputs, workspace)
+            return Run(function, inputs, outputs, [self._weights, workspace])
         from .cuda_run import CudaRun
 
-        arguments = [b.tensor() for b in (*inputs, *outputs, self._weights_in_place(), workspace)]
-        return CudaRun(self._get_function("main"), arguments, [*inputs, *outputs])
+        device_id, kind = workspace.device_id, self.metadata.get("device_code", "cubin")
+        check_runs(json.loads(self.target)["arch"], kind, cuda.runtime().arch(device_id))
+        return CudaRun(function, [*inputs, *outputs], [self._weights_on(device_id), workspace], device_id)
 
-    def _allocate_workspace(self) -> ExternalBuffer:
-        nbytes = max(self.program["workspace_bytes"], 1)
-        return ExternalBuffer.allocate((nbytes,), "uint8", kind="device" if self._cuda else "host")
+    def _allocate_workspace(self, device_id: int) -> ExternalBuffer:
+        nbytes, kind = max(self.program["workspace_bytes"], 1), "device" if self._cuda else "host"
+        return ExternalBuffer.allocate((nbytes,), "uint8", kind=kind, device_id=device_id)
+
+    def _workspace_of_calls(self, device_id: int):
+        if device_id not in self._workspaces:
+            self._workspaces[device_id] = self._allocate_workspace(device_id)
+        return self._workspaces[device_id]
 
     def __repr__(self) -> str:
         frame = self.frame or self.signature.inputs
         return f"<Engine {frame} on {self.target}>"
-
-
-class Run(HeldRun):
-    """One call of the program with its arguments made ready, so that calling it again makes nothing new."""
-
-    def __init__(self, engine: Engine, inputs, outputs, workspace: ExternalBuffer, clock: ExternalBuffer | None = None):
-        super().__init__(inputs, outputs)
-        self._function = engine._get_function("main" if clock is None else "main_timed")
-        buffers = [*inputs, *outputs, engine._weights_in_place(), workspace, *([] if clock is None else [clock])]
-        self._arguments = tuple(_tensor(buffer, engine.runs_on_cuda) for buffer in buffers)
-
-    def _call(self) -> None:
-        self._function(*self._arguments)
-
-
-class BoundEngine:
-    """An engine on fixed memory; made by `Engine.bind`. It keeps every buffer it uses alive.
-
-    `run` may be called from any thread; runs of one binding follow one another. Different bindings have workspaces of
-    their own and may run side by side. An output belongs to one living binding at a time: `close` gives it back.
-    """
-
-    def __init__(self, engine: Engine, inputs: list[ExternalBuffer], outputs: dict[str, ExternalBuffer]):
-        self._engine, self._inputs, self._outputs = engine, inputs, outputs
-        self._claim()
-        self._run = engine._make_run(inputs, list(outputs.values()), engine._allocate_workspace())
-        self._lock = threading.Lock()
-
-    @property
-    def outputs(self) -> dict[str, np.ndarray]:
-        """The outputs' memory as arrays, by name; the next run overwrites them."""
-        return {name: buffer.numpy() for name, buffer in self._outputs.items()}
-
-    def run(self) -> None:
-        """Run on what the input holds now; allocates and copies nothing.
-
-        Raises
-        ------
-        BufferError
-            If a buffer was freed, moved by its owner, is being written by a capture, or the binding is closed.
-        """
-        with self._lock:
-            if self._run is None:
-                raise BufferError("this binding is closed; bind the engine again")
-            self._run()
-
-    def run_async(self, stream=None) -> None:
-        """Submit a run to a CUDA stream and return. From the second run on a stream it replays a CUDA graph.
-
-        The outputs' ``for_host`` (and `detections` after ``synchronize`` of the stream) see the results; another run
-        of this binding may be submitted before.
-
-        Parameters
-        ----------
-        stream : int, stream of cuda-core, torch or CuPy, or None
-            None, and the default stream, stand for a stream of the binding's own.
-
-        Raises
-        ------
-        UnsupportedError
-            On the CPU, which has no streams.
-        BufferError
-            As `run`.
-        """
-        with self._lock:
-            self._checked("run_async").submit(stream)
-
-    def launch(self, stream) -> None:
-        """Submit the kernels one by one to a CUDA stream that the caller is capturing, so that they become part of a
-        graph of the caller's own. Run the binding once before: then the driver loads its kernels.
-
-        Whoever launches that graph sees to it that the buffers live, and that host and device take turns at them.
-
-        Parameters
-        ----------
-        stream : int, or stream of cuda-core, torch or CuPy
-
-        Raises
-        ------
-        UnsupportedError
-            On the CPU, which has no streams.
-        BufferError
-            If the binding is closed.
-        """
-        with self._lock:
-            self._checked("launch").launch(cuda.stream_handle(stream))
-
-    def detections(self):
-        """The last run's detections as views of the output memory; `Detections.copy` keeps them past the next run.
-
-        Without postprocessing a tuple of arrays, the raw outputs.
-        """
-        return self._engine.results(self._outputs)
-
-    def _checked(self, wanted: str):
-        """The run, of an open binding on CUDA; ``wanted`` is what was called."""
-        if not self._engine.runs_on_cuda:
-            raise UnsupportedError(
-                f"{wanted} needs an engine compiled for CUDA; on the CPU call run(), in a thread if needed"
-            )
-        if self._run is None:
-            raise BufferError("this binding is closed; bind the engine again")
-        return self._run
-
-    def close(self) -> None:
-        """End the binding and let the outputs be bound again."""
-        with self._lock:
-            self._run = None
-            _BINDINGS.discard(self)
-
-    def __enter__(self) -> BoundEngine:
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def _claim(self) -> None:
-        with _BINDINGS_LOCK:
-            taken = [theirs for other in _BINDINGS for theirs in other._outputs.values() if not theirs.freed]
-            for name, buffer in self._outputs.items():
-                if any(buffer.overlaps(theirs) for theirs in taken):
-                    raise BufferError(
-                        f"output {name} is bound already; close the other binding first, or give each its own memory"
-                    )
-            _BINDINGS.add(self)
-
-
-_BINDINGS = weakref.WeakSet()  # the living ones: no two may write to the same memory
-_BINDINGS_LOCK = threading.Lock()
-
-
-def _tensor(buffer: ExternalBuffer, cuda: bool):
-    if not cuda and buffer.kind != "host":  # CUDA's host-visible memory, seen from the CPU
-        buffer = ExternalBuffer.from_pointer(
-            buffer.address, buffer.shape, buffer.dtype, buffer.strides, writable=buffer.writable, owner=buffer
-        )
-    return buffer.tensor()
 
 
 def _spec(kind, text):

@@ -117,7 +117,11 @@ def _as_host_function(var, func, host: Target):
     """A raw kernel with what the last steps ask of a function of the host; anything else as it is."""
     if int(func.attrs.get("calling_conv", 0)) != tvm.ir.CallingConv.DEFAULT:
         return func
-    # Scratch memory inside parallel loops is allocated by device type and number.
-    body = tirx.AttrStmt("default", "device_type", tirx.IntImm("int32", CPU), func.body)
-    body = tirx.AttrStmt("default", "device_id", tirx.IntImm("int32", 0), body)
-    return func.with_body(body).with_attr("target", host).with_attr("global_symbol", KERNEL_PREFIX + var.name_hint)
+    *work, end = func.body.seq
+    assert isinstance(end, tirx.Return), func
+    # Scratch memory is allocated by device type and number, and freed at the end of the scope that allocates it: were
+    # the return in it, that would come after the return.
+    scope = tirx.AttrStmt("default", "device_type", tirx.IntImm("int32", CPU), tirx.SeqStmt(work))
+    scope = tirx.AttrStmt("default", "device_id", tirx.IntImm("int32", 0), scope)
+    host_func = func.with_body(tirx.SeqStmt([scope, end])).with_attr("target", host)
+    return host_func.with_attr("global_symbol", KERNEL_PREFIX + var.name_hint)

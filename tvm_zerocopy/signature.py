@@ -164,9 +164,23 @@ class Signature:
 
     # --- outputs ----------------------------------------------------------------------------------------------------
 
-    def allocate_output(self) -> ExternalBuffer:
+    def allocate_output(self, device_id: int = 0) -> ExternalBuffer:
         """One buffer for all outputs, zeroed host memory (managed memory for a CUDA engine)."""
-        return ExternalBuffer.allocate((self.output_nbytes,), "uint8", kind="managed" if self.cuda else "host")
+        kind = "managed" if self.cuda else "host"
+        return ExternalBuffer.allocate((self.output_nbytes,), "uint8", kind=kind, device_id=device_id)
+
+    def device_of(self, buffers) -> int:
+        """The CUDA device that all of the buffers are on; 0 for a CPU engine.
+
+        Raises
+        ------
+        BufferError
+            If they are on several devices.
+        """
+        devices = sorted({buffer.device_id for buffer in buffers}) if self.cuda else [0]
+        if len(devices) > 1:
+            raise BufferError(f"input and output are on CUDA devices {', '.join(map(str, devices))}; give both on one")
+        return devices[0]
 
     def wrap_outputs(self, given) -> dict[str, ExternalBuffer]:
         """The caller's memory for each output: a mapping by name, or one buffer for all of them.

@@ -1,6 +1,8 @@
 """Engines on frames and on bound memory: read and written in place, refused clearly, safe from several threads."""
 
 import gc
+import os
+import signal
 import threading
 
 import numpy as np
@@ -12,6 +14,7 @@ from road import small_engine
 
 from tvm_zerocopy.buffers import ExternalBuffer
 from tvm_zerocopy.errors import BufferError, FrameError, UnsupportedError
+from tvm_zerocopy.threads import use_available_cpus
 
 BATCH = 2
 
@@ -303,6 +306,42 @@ def test_calls_and_bindings_side_by_side(engine):
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def run_in_child(engine, given_frames):
+    """What an engine's call in a forked child comes to: "boxes", "refused", or None if it came to nothing."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            check(engine(given_frames), given_frames)
+            os.write(write, b"boxes")
+        except UnsupportedError as error:
+            os.write(write, b"refused" if "forked" in str(error) else b"")
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        answer = pipe.read().decode()
+    os.waitpid(child, 0)
+    return answer or None
+
+
+@pytest.mark.skipif(use_available_cpus() < 2, reason="one thread runs no pool")
+@pytest.mark.filterwarnings("ignore:This process")  # Python 3.12 warns of forks with threads
+def test_a_forked_process_refuses_instead_of_waiting_for_ever(engine):
+    answers = []
+
+    def work():
+        answers.append(run_in_child(engine, frames()))  # no kernel has run in this thread
+        check(engine(frames()), frames())
+        answers.append(run_in_child(engine, frames()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert answers == ["boxes", "refused"]
 
 
 def test_streams_are_cudas(engine):

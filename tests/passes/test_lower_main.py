@@ -335,6 +335,33 @@ def test_a_kernels_temporaries_are_planned_in_the_workspace():
     np.testing.assert_allclose(run(mod, data)[0], pad(pad(data)), rtol=1e-5, atol=1e-5)
 
 
+@T.prim_func(private=True, s_tir=True)
+def one_task(x: T.Buffer((1024,), "float32"), y: T.Buffer((1024,), "float32")):
+    for task in T.parallel(1):
+        with T.sblock("task"):
+            vt = T.axis.spatial(1, task)
+            scratch = T.sblock_alloc_buffer((1024,), "float32")
+            for i in range(1024):
+                with T.sblock("twice"):
+                    vi = T.axis.spatial(1024, i)
+                    scratch[vi] = x[vi] * T.float32(2)
+            for i in range(1024):
+                with T.sblock("backwards"):
+                    vi = T.axis.spatial(1024, i)
+                    y[vi] = scratch[1023 - vi + vt]
+
+
+def test_scratch_memory_is_freed_before_the_kernel_returns():
+    """A parallel loop of one task is none any more when its scratch memory is allocated."""
+    mod = lowered(network_of(one_task, 1024))
+    data = sample(1024)
+    np.testing.assert_array_equal(run(mod, data)[0], 2 * data[::-1])
+    text = build_module(mod, TARGET).inspect_source()
+    kernel = text[text.index("@tz.kernel(") :]
+    kernel = kernel[: kernel.index("\n}")]
+    assert "__TVMBackendAllocWorkspace" in kernel and "__TVMBackendFreeWorkspace" in kernel
+
+
 def test_kernels_keep_their_names_as_symbols():
     mod = lowered(network(lambda bb, x: bb.emit(relax.op.exp(x)), X))
     assert "@tz.tir_exp(" in build_module(mod, TARGET).inspect_source()

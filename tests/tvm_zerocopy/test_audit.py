@@ -5,11 +5,13 @@ import json
 import textwrap
 
 import numpy as np
+import pytest
 
 import tvm_zerocopy as tz
 from tvm_zerocopy.cli import main
 from tvm_zerocopy.copies.audit import Audit, audit
 from tvm_zerocopy.copies.measure import Place, StepCount, measure
+from tvm_zerocopy.errors import UnsupportedError
 from tvm_zerocopy.passes.copy_report import CopyReport, CopyRow
 
 SIZE, FRAME_BYTES = 64, 48 * 80 * 3  # of small_detector
@@ -24,6 +26,18 @@ def test_a_bound_engine_allocates_and_copies_nothing(small_detector):
     assert [(row.what, row.bytes) for row in result.analysis.rows if row.reason == "input"][0][1] == FRAME_BYTES
     assert {row.reason: row.action for row in result.analysis.rows}["output"] == "in place"
     assert result.disagreements() == []
+
+
+def test_in_bfloat16_too(small_detector, tmp_path):
+    """Its kernels have scratch memory; the small ones run in one thread."""
+    try:
+        engine = tz.compile(small_detector[0], frame=tz.Frame("bgr8", 48, 80), precision="bfloat16")
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    engine.export(tmp_path / "bfloat16.so")
+    result = audit(str(tmp_path / "bfloat16.so"), frames=50)
+    assert {name: result.measured.per_frame()[name] for name in NOTHING} == NOTHING
+    assert result.analysis.totals()["pooled"]["count"] > 0 and result.disagreements() == []
 
 
 def test_a_copying_pipeline_around_it_shows_its_copies(small_detector, tmp_path, monkeypatch):

@@ -96,6 +96,45 @@ def test_every_allocator_and_every_thread_is_counted(pipeline):
     assert steps["thread"]["allocated_bytes"] >= 777777
 
 
+def test_the_rarer_allocators_and_copies_are_counted(pipeline):
+    steps = pipeline(
+        """
+        import ctypes
+        c, cxx = ctypes.CDLL(None), ctypes.CDLL("libstdc++.so.6")
+        room, data = ctypes.create_string_buffer(9000), ctypes.create_string_buffer(9000)
+        p, size = ctypes.c_void_p, ctypes.c_size_t
+        for function in (c.valloc, c.pvalloc, c.reallocarray, c.mmap, c.mremap, cxx._Znwm):
+            function.restype = p
+        pages = c.mmap(None, size(4096), 3, 0x22, -1, size(0))
+        copied = (room, data, size(5000))
+
+        def move():
+            global pages
+            pages = c.mremap(p(pages), size(4096), size(4096), 1)
+
+        def make():
+            return [
+                ("valloc", lambda: c.free(p(c.valloc(size(5000))))),
+                ("pvalloc", lambda: c.free(p(c.pvalloc(size(5000))))),
+                ("reallocarray", lambda: c.free(p(c.reallocarray(None, size(50), size(100))))),
+                ("operator new", lambda: cxx._ZdlPv(p(cxx._Znwm(size(5000)))) and None),
+                ("mremap", move),
+                ("mempcpy", lambda: c.mempcpy(*copied) and None),
+                ("bcopy", lambda: c.bcopy(data, room, size(5000)) and None),
+                ("wmemcpy", lambda: c.wmemcpy(room, data, size(1250)) and None),
+                ("wmemmove", lambda: c.wmemmove(room, data, size(1250)) and None),
+                ("__memcpy_chk", lambda: c.__getattr__("__memcpy_chk")(*copied, size(9000)) and None),
+                ("__memmove_chk", lambda: c.__getattr__("__memmove_chk")(*copied, size(9000)) and None),
+                ("__mempcpy_chk", lambda: c.__getattr__("__mempcpy_chk")(*copied, size(9000)) and None),
+            ]
+        """
+    )
+    for name, step in steps.items():
+        is_copy = "cpy" in name or "move" in name or name == "bcopy"
+        kind, nbytes = ("copies", "copied_bytes") if is_copy else ("allocations", "allocated_bytes")
+        assert (step[kind], step[nbytes]) == (1, 4096 if name == "mremap" else 5000), name
+
+
 def test_what_the_pipeline_raises_is_raised_here(pipeline):
     with pytest.raises(BufferError, match="as it says"):
         pipeline(

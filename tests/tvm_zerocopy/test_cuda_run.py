@@ -27,7 +27,7 @@ def bindings(monkeypatch):
 
 def make(function=lambda *_: None, count=2):
     buffers = [ExternalBuffer.allocate((4,), "float32", kind="managed") for _ in range(count)]
-    return CudaRun(function, [], buffers), buffers
+    return CudaRun(function, buffers, [], 0), buffers
 
 
 def names(bindings, since=0):
@@ -36,36 +36,48 @@ def names(bindings, since=0):
 
 def test_first_run_launches_second_captures_and_later_ones_replay(bindings):
     launched = []
-    run, _ = make(lambda *_: launched.append(names(bindings)[-1:]))
+    run, _ = make(lambda *_: launched.append(names(bindings)))
     run.submit(7)
     assert launched and not set(GRAPH) & set(names(bindings))
     run.submit(7)
     assert [n for n in names(bindings) if n in GRAPH] == GRAPH
-    assert len(launched) == 2 and launched[1] == ["cudaStreamBeginCapture"]
+    assert len(launched) == 2 and "cudaStreamBeginCapture" in launched[1] and GRAPH[1] not in launched[1]
     run.submit(7)
     assert len(launched) == 2
     assert list(bindings.called("cudaGraphLaunch")) == [(0x6001, 7)] * 2
 
 
-def test_each_stream_has_a_graph_of_its_own(bindings):
+def test_one_graph_serves_every_stream_one_after_another(bindings):
     run, _ = make()
-    for stream in (7, 8, 7, 8):
+    for stream in (7, 8, 7):
         run.submit(stream)
-    assert [stream for stream, _ in bindings.called("cudaStreamBeginCapture")] == [7, 8]
+    assert [graph for graph, _ in bindings.called("cudaGraphLaunch")] == [0x6001] * 2
+    first, second = (bindings.calls.index(("cudaGraphLaunch", (0x6001, stream))) for stream in (8, 7))
+    assert ("cudaStreamWaitEvent", (8, 7)) in bindings.calls[:first]
+    assert ("cudaStreamWaitEvent", (7, 8)) in bindings.calls[first:second]
 
 
-def test_default_stream_stands_for_one_that_can_be_captured(bindings):
+@pytest.mark.parametrize("default", [0, 1, 2])
+def test_the_default_stream_is_the_default_stream(bindings, default):
+    """Torch's current stream is the default one: its work must come before and after ours. It cannot be captured."""
+    run, _ = make()
+    run.submit(default)
+    run.submit(default)
+    assert bindings.called("cudaGraphLaunch") == [(0x6001, default)]
+    assert bindings.called("cudaStreamBeginCapture")[0][0] == 0x5001  # the run's own
+
+
+def test_without_a_stream_it_has_one_of_its_own(bindings):
     run, _ = make()
     run.submit()
-    run.submit(0)
-    assert len(bindings.called("cudaStreamCreateWithFlags")) == 1
-    assert bindings.called("cudaGraphLaunch")[0][1] == 0x5001
+    run.submit()
+    assert bindings.called("cudaGraphLaunch") == [(0x6001, 0x5001)]
 
 
 def test_synchronous_run_waits_for_its_stream(bindings):
     run, buffers = make()
     run()
-    assert (0x5001,) in bindings.called("cudaStreamSynchronize")
+    assert bindings.waited and set(bindings.waited) == {0x5001}
     with buffers[0].for_host() as array:
         array[:] = 1
 
@@ -73,9 +85,8 @@ def test_synchronous_run_waits_for_its_stream(bindings):
 def test_host_waits_for_what_was_submitted(bindings):
     run, buffers = make()
     run.submit(7)
-    since = len(bindings.calls)
     with buffers[1].for_host():
-        assert bindings.calls[since:] == [("cudaStreamSynchronize", (7,))]
+        assert bindings.waited == [7]
 
 
 def test_nothing_is_submitted_while_a_capture_thread_writes(bindings):
@@ -114,10 +125,105 @@ def test_refused_graph_launch_is_one_line(bindings):
 
 
 def test_graphs_and_stream_go_with_the_run(bindings):
-    run, _ = make()
+    run, buffers = make()
     run.submit()
     run.submit()
     del run
     gc.collect()
     assert bindings.called("cudaGraphExecDestroy") == [(0x6001,)]
-    assert bindings.called("cudaStreamDestroy") == [(0x5001,)]
+    for buffer in buffers:
+        buffer.synchronize()
+    assert bindings.called("cudaStreamDestroy") == [(0x5001,)] and not bindings.events
+
+
+def first(bindings, name):
+    return names(bindings).index(name)
+
+
+def test_a_buffer_outlives_the_binding_whose_work_it_waits_for(bindings):
+    """The stream is the run's own and gone."""
+    run, buffers = make()
+    run.submit()
+    del run
+    gc.collect()
+    with buffers[0].for_host() as array:
+        array[:] = 1
+
+
+@pytest.mark.parametrize("kind, free", [("managed", "cudaFree"), ("mapped", "cudaFreeHost"), ("device", "cudaFree")])
+@pytest.mark.parametrize("in_a_cycle", [False, True])
+def test_nothing_is_given_back_while_kernels_may_run(bindings, kind, free, in_a_cycle):
+    """Only cudaFree may wait by itself, and cudaFreeHost says nothing of it (CUDA Runtime API, Memory Management)."""
+    released = []
+    buffers = [ExternalBuffer.allocate((4,), "float32", kind=kind) for _ in range(2)]
+    memory = bytearray(16)
+    address = ExternalBuffer.wrap(memory).address
+    camera = ExternalBuffer.from_pointer(
+        address, (4,), "float32", kind="mapped", on_release=lambda: released.append(names(bindings))
+    )
+    workspace = ExternalBuffer.allocate((4,), "float32", kind="device")
+    run = CudaRun(lambda *_: None, [*buffers, camera], [workspace], 0)
+    if in_a_cycle:
+        run.itself = run
+        run.friends = [run, *buffers, camera]
+    run.submit(7)
+    run.submit(7)
+    bindings.calls.clear()
+    del run, buffers, camera, workspace
+    gc.collect()
+    assert not bindings.live
+    assert first(bindings, "cudaEventSynchronize") < first(bindings, "cudaGraphExecDestroy")
+    assert first(bindings, "cudaEventSynchronize") < min(first(bindings, free), first(bindings, "cudaFree"))
+    assert set(bindings.waited) == {7} and "cudaEventSynchronize" in released[0] and not bindings.events
+
+
+def test_garbage_is_collected_during_a_capture(bindings):
+    """The stand-in refuses cudaFree while a capture runs in another mode than the relaxed one."""
+    garbage = []
+
+    def function(*_):
+        garbage.clear()
+        gc.collect()
+
+    run, _ = make(function)
+    run.submit(7)
+    garbage.append(ExternalBuffer.allocate((4,), kind="managed"))
+    run.submit(7)
+    assert bindings.called("cudaFree")
+
+
+def test_a_run_on_the_second_gpu_leaves_the_threads_device_as_it_was(bindings):
+    current = []
+    buffer = ExternalBuffer.allocate((4,), "float32", kind="managed", device_id=1)
+
+    def function(*_):
+        current.append(bindings.current)
+        bindings.current = 1  # as TVM's host code does
+
+    run = CudaRun(function, [buffer], [], 1)
+    run()
+    run()
+    run.submit(0)
+    with buffer.for_host():
+        assert bindings.waited[-1] == 0
+    assert current == [1, 1] and bindings.current == 0 and set(bindings.streams.values()) == {1}
+
+
+def test_an_error_is_cleared_for_other_libraries(bindings):
+    run, _ = make()
+    run.submit(7)
+    bindings.fail = "cudaEventSynchronize"
+    with pytest.raises(UnsupportedError):
+        run()
+    assert names(bindings)[first(bindings, "cudaEventSynchronize") + 1] == "cudaGetLastError"
+    bindings.fail = None
+
+
+def test_a_broken_device_is_not_reported_again_by_the_garbage_collector(bindings, capsys):
+    run, buffers = make()
+    run.submit(7)
+    bindings.fail = "cudaEventSynchronize"
+    del run, buffers
+    gc.collect()
+    bindings.fail = None
+    assert capsys.readouterr().err == ""

@@ -12,6 +12,7 @@ import ctypes
 import numpy as np
 
 from ..errors import BufferError
+from . import cuda
 from .layout import Layout, row_major
 from .memory import CUDA_VISIBLE, Memory
 
@@ -73,6 +74,9 @@ def read(producer) -> tuple[Memory, Layout]:
         raise BufferError(f"{type(producer).__name__} refuses to share its memory: {error}") from error
     if device_type not in KIND_OF_DEVICE:
         raise BufferError(f"memory on DLPack device type {device_type}; it must be on the CPU or a CUDA device")
+    if device_type in (CUDA, CUDA_MANAGED):
+        # Asked without a stream, the producer made the default stream wait for its work; ours do not wait for that one.
+        cuda.runtime().synchronize(cuda.DEFAULT_STREAM, device_id)
     writable = True
     if _is_valid(capsule, b"dltensor_versioned"):
         versioned = _Versioned.from_address(_pointer_of(capsule, b"dltensor_versioned"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BufferError
 from . import cuda, dlpack
-from .access import Access, Hold
+from .access import CPU, HOST, Access, Hold
 from .layout import Layout
 from .memory import CUDA_VISIBLE, HOST_VISIBLE, KINDS, Memory, allocate_cuda, allocate_host
 
@@ -215,7 +215,8 @@ class ExternalBuffer:
         BufferError
             On entry, if the program holds the buffer, it is freed, or it is device memory.
         """
-        return Hold(self._access, "host", lambda: self._access.take_for_host(self._visible_to_host()), self.numpy)
+        access = self._access
+        return Hold(lambda: access.take_for_host(self._visible_to_host()), self.numpy, lambda: access.release(HOST))
 
     def for_device(self, stream=None) -> Hold:
         """``with buffer.for_device(stream)``: the program may use it; what it put on ``stream`` may go on after.
@@ -227,7 +228,25 @@ class ExternalBuffer:
         BufferError
             On entry, if the host holds the buffer or it is freed.
         """
-        return Hold(self._access, "device", lambda: self._access.take_for_device(self._alive(), stream), lambda: self)
+        if stream is None and self._alive().kind not in CUDA_VISIBLE:
+            return self.for_program()
+        access, handle = self._access, cuda.stream_handle(stream)
+        return Hold(
+            lambda: access.take_for_stream(self._alive(), handle),
+            lambda: self,
+            lambda: access.release_stream(self._alive(), handle),
+        )
+
+    def for_program(self) -> Hold:
+        """``with buffer.for_program()``: a program on the CPU has it. Submitted device work is waited for first.
+
+        Raises
+        ------
+        BufferError
+            On entry, if the host holds the buffer or it is freed.
+        """
+        access = self._access
+        return Hold(lambda: access.take_for_program(self._alive()), lambda: self, lambda: access.release(CPU))
 
     def synchronize(self) -> None:
         """Wait until the work that was submitted under `for_device` is done."""
@@ -319,8 +338,7 @@ class ExternalBuffer:
                 ) from error
         if not memory.writable:
             raise BufferError("this buffer is read-only, which DLPack cannot say for CUDA memory here")
-        if stream != -1:  # -1: the taker synchronizes by itself
-            self._access.synchronize(memory)
+        self._access.lend(memory, wait=stream != -1)  # -1: the taker synchronizes by itself
         return dlpack.capsule(memory, self._layout)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -340,6 +358,7 @@ class ExternalBuffer:
         if memory.kind not in CUDA_VISIBLE:
             raise AttributeError(f"{memory.kind} memory is not presented as CUDA memory")
         self._lent = memory
+        self._access.lend(memory)  # "stream": None tells the taker that nothing is left to wait for
         return {**dlpack.array_interface(memory, self._layout, memory.writable), "stream": None}
 
     def _alive(self) -> Memory:
@@ -356,9 +375,16 @@ class ExternalBuffer:
 
 def _read_numpy(array: np.ndarray) -> tuple[Memory, Layout]:
     layout = Layout.make(array.shape, array.dtype, array.strides)
-    # numpy lets nobody resize an array that has a weak reference, not even with refcheck=False.
-    owner = (array, weakref.ref(array))
+    owner = (array, *_locks(array))
     return Memory(array.ctypes.data, layout.nbytes, writable=array.flags.writeable, owner=owner), layout
+
+
+def _locks(obj):
+    """A weak reference to every numpy array below: numpy resizes none that has one, not even with refcheck=False."""
+    while isinstance(obj, (np.ndarray, memoryview)):
+        if isinstance(obj, np.ndarray):
+            yield weakref.ref(obj)
+        obj = obj.base if isinstance(obj, np.ndarray) else obj.obj
 
 
 def _read_buffer(obj) -> tuple[Memory, Layout]:
@@ -368,6 +394,8 @@ def _read_buffer(obj) -> tuple[Memory, Layout]:
         raise BufferError(
             f"{type(obj).__name__} shares no memory: it has no DLPack, CUDA array interface or buffer protocol"
         ) from error
+    except (ValueError, builtins.BufferError) as error:  # a closed mmap, a released memoryview
+        raise BufferError(f"{type(obj).__name__} refuses to share its memory: {error}") from error
     return _read_numpy(np.asarray(exported))
 
 
@@ -376,7 +404,7 @@ def _read_cuda_array(obj) -> tuple[Memory, Layout]:
     layout = Layout.make(interface["shape"], interface["typestr"], interface.get("strides"))
     address, read_only = interface["data"]
     runtime = cuda.runtime()
+    kind, device_id = runtime.kind_and_device(address)
     if interface.get("stream") is not None:
-        runtime.synchronize(interface["stream"])
-    kind = "managed" if runtime.is_managed(address) else "device"
-    return Memory(address, layout.nbytes, kind, writable=not read_only, owner=obj), layout
+        runtime.synchronize(interface["stream"], device_id)
+    return Memory(address, layout.nbytes, kind, device_id, not read_only, owner=obj), layout

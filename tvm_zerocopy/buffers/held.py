@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from ..threads import check_not_forked
+
 
 class HeldRun:
     """One call of a program on the caller's buffers; a subclass's ``_call`` makes it.
 
-    Calling it raises BufferError if a buffer was freed, moved by its owner or is held by the host.
+    Calling it raises BufferError if a buffer was freed, moved by its owner or is held by the host, and UnsupportedError
+    in a process that was forked after a run. ``on_cuda``: the
+    program runs on CUDA's default stream.
     """
 
-    def __init__(self, inputs, outputs):
+    def __init__(self, inputs, outputs, on_cuda: bool = False):
         self._checked = (*inputs, *outputs)
-        self._holds = tuple(buffer.for_device() for buffer in self._checked)
+        self._holds = tuple(b.for_device() if on_cuda else b.for_program() for b in self._checked)
 
     def _call(self) -> None:
         raise NotImplementedError
 
     def __call__(self) -> None:
+        check_not_forked()
         taken = 0
         try:
             for buffer, hold in zip(self._checked, self._holds):

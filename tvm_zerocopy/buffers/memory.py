@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-import weakref
+import operator
 
 import numpy as np
 
@@ -33,6 +33,22 @@ class Memory:
         self.writable = writable
         self.owner = owner
         self.locate = locate  # asks the owner where its memory is now, if it can move
+        self._whole = None  # that this is a part of
+        self.submitted = None  # of the whole: cuda.Submitted, once a stream has used it
+        self.attachable = False  # managed memory whose stream association is ours to change
+
+    @property
+    def root(self) -> Memory:
+        """The whole that this is a part of, or itself."""
+        return self._whole or self
+
+    def submissions(self) -> cuda.Submitted:
+        """Work on streams that uses the memory; it is waited for before the memory goes back to its owner."""
+        root = self.root
+        if root.submitted is None:
+            root.submitted = cuda.Submitted(root.device_id)
+            cuda.at_end(root, root.submitted.wait)  # before what was registered earlier: giving the memory back
+        return root.submitted
 
     def check_place(self) -> None:
         """Raise BufferError if the owner has moved its memory (a resized tensor) since it was wrapped."""
@@ -44,13 +60,16 @@ class Memory:
     def part(self, offset: int, nbytes: int) -> Memory:
         """A span inside this one, which it keeps alive."""
         locate = None if self.locate is None else lambda: self.locate() + offset
-        return Memory(self.address + offset, nbytes, self.kind, self.device_id, self.writable, self, locate)
+        part = Memory(self.address + offset, nbytes, self.kind, self.device_id, self.writable, self, locate)
+        part._whole = self.root
+        return part
 
 
 def allocate_host(nbytes: int, alignment: int) -> Memory:
     """Zeroed host memory at a multiple of ``alignment`` bytes (a power of two)."""
-    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
+    if not hasattr(alignment, "__index__") or alignment <= 0 or alignment & (alignment - 1):
         raise BufferError(f"alignment is {alignment!r}; it must be a power of two, such as 64, or 'page'")
+    alignment = operator.index(alignment)
     try:
         if alignment == mmap.PAGESIZE:
             pages = mmap.mmap(-1, nbytes)
@@ -72,6 +91,6 @@ def allocate_cuda(kind: str, nbytes: int, device_id: int) -> Memory:
     runtime = cuda.runtime()
     address = runtime.allocate(kind, nbytes, device_id)
     memory = Memory(address, nbytes, kind, device_id)
-    # At exit the driver is torn down with the process: calling it then would crash.
-    weakref.finalize(memory, runtime.release, kind, address).atexit = False
+    memory.attachable = kind == "managed"
+    cuda.at_end(memory, runtime.release, kind, address)
     return memory

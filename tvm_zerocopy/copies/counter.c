@@ -1,5 +1,5 @@
 /* Counts heap allocations and memory copies of a process from outside the program: preloaded (LD_PRELOAD), it stands
- * in front of the C library's malloc family, mmap, memcpy and memmove. It counts only between tz_count(step) and
+ * in front of the C library's malloc family, mmap and the memcpy family. It counts only between tz_count(step) and
  * tz_count(-1), in all threads, for each step by itself, and remembers who called (a backtrace a distinct place).
  *
  * For glibc: the __libc_ names are its own entries of the functions that are replaced here.
@@ -7,11 +7,14 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <execinfo.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
+#include <wchar.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -140,6 +143,26 @@ int posix_memalign(void **out, size_t alignment, size_t size) {
   return 0;
 }
 
+void *valloc(size_t size) {
+  note(ALLOCATION, "valloc", size);
+  return __libc_memalign(sysconf(_SC_PAGESIZE), size);
+}
+
+void *pvalloc(size_t size) {
+  note(ALLOCATION, "pvalloc", size);
+  size_t page = sysconf(_SC_PAGESIZE);
+  return __libc_memalign(page, (size + page - 1) / page * page);
+}
+
+void *mremap(void *old, size_t old_length, size_t length, int flags, ...) {
+  va_list rest;
+  va_start(rest, flags);
+  void *address = flags & MREMAP_FIXED ? va_arg(rest, void *) : NULL;
+  va_end(rest);
+  note(ALLOCATION, "mremap", length);
+  return (void *)syscall(SYS_mremap, old, old_length, length, flags, address);
+}
+
 void *mmap(void *address, size_t length, int protection, int flags, int file, off_t offset) {
   note(ALLOCATION, "mmap", length);
   return (void *)syscall(SYS_mmap, address, length, protection, flags, file, offset);
@@ -173,6 +196,20 @@ void *memcpy(void *restrict to, const void *restrict from, size_t bytes) {
   return to;
 }
 
+void *mempcpy(void *restrict to, const void *restrict from, size_t bytes) {
+  return (char *)memcpy(to, from, bytes) + bytes;
+}
+
+void bcopy(const void *from, void *to, size_t bytes) { memmove(to, from, bytes); }
+
+wchar_t *wmemcpy(wchar_t *restrict to, const wchar_t *restrict from, size_t count) {
+  return memcpy(to, from, count * sizeof(wchar_t));
+}
+
+wchar_t *wmemmove(wchar_t *to, const wchar_t *from, size_t count) {
+  return memmove(to, from, count * sizeof(wchar_t));
+}
+
 /* What compilers call instead under _FORTIFY_SOURCE; the size check is the caller's. */
 void *__memcpy_chk(void *restrict to, const void *restrict from, size_t bytes, size_t room) {
   (void)room;
@@ -182,4 +219,9 @@ void *__memcpy_chk(void *restrict to, const void *restrict from, size_t bytes, s
 void *__memmove_chk(void *to, const void *from, size_t bytes, size_t room) {
   (void)room;
   return memmove(to, from, bytes);
+}
+
+void *__mempcpy_chk(void *restrict to, const void *restrict from, size_t bytes, size_t room) {
+  (void)room;
+  return mempcpy(to, from, bytes);
 }

@@ -39,13 +39,13 @@ class GraphEngine(Engine):
     def _make_run(self, inputs, outputs, workspace):
         return GraphRun(inputs, outputs, workspace)
 
-    def _allocate_workspace(self):
+    def _allocate_workspace(self, device_id):
         """An executor: the graph's memory plan, on this engine's weights."""
         if self.runs_on_cuda:
             check_runs(json.loads(self.target)["arch"], "cubin", cuda.runtime().arch())
         device = tvm.cuda() if self.runs_on_cuda else tvm.cpu()
         executor = graph_executor.create(self.program["graph"], self.module, device)
-        weights = self._weights_in_place()
+        weights = self._weights_on(0)
         for field in self.program["weights"]:
             view = weights.view(field["shape"], field["dtype"], offset=field["offset"])
             executor.set_input_zero_copy(field["name"], tensor_on(view, device.device_type))
@@ -68,7 +68,7 @@ class GraphRun(HeldRun):
     """One call of the program on fixed memory, so that calling it again makes nothing new."""
 
     def __init__(self, inputs, outputs, workspace: Workspace):
-        super().__init__(inputs, outputs)
+        super().__init__(inputs, outputs, on_cuda=workspace.device.device_type != CPU)
         for index, buffer in enumerate(outputs):
             require_aligned(f"output {index}", buffer)
         self._workspace = workspace

@@ -20,7 +20,7 @@ from tvm import s_tir
 from tvm.s_tir.meta_schedule.utils import shash2hex
 
 from ..buffers import ExternalBuffer
-from ..engine import Run
+from ..cpu_run import Run
 from .model import Unscheduled
 from .tasks import as_workload
 
@@ -153,5 +153,6 @@ class Network:
             inputs = engine.signature.wrap_inputs(self._frame)
             outputs = engine.signature.wrap_outputs(engine.allocate_output())
             clock = ExternalBuffer.allocate((calls + 1, 2), "int64")
-            runs.append((Run(engine, inputs, list(outputs.values()), workspace, clock), clock))
+            function, private = engine._get_function("main_timed"), [engine.weights, workspace, clock]
+            runs.append((Run(function, inputs, list(outputs.values()), private), clock))
         return runs

@@ -1,6 +1,11 @@
-"""A stand-in for ``cuda.bindings.runtime``: real host memory behind CUDA's calls, and a log of what was called."""
+"""A stand-in for ``cuda.bindings.runtime``: real host memory behind CUDA's calls, and a log of what was called.
+
+It holds callers to what CUDA leaves undefined: no call on a destroyed stream or on one of another device than the
+current, no attaching of a part of an allocation, nothing freed while this thread captures in a mode that forbids it.
+"""
 
 import ctypes
+import itertools
 import time
 from types import SimpleNamespace
 
@@ -18,10 +23,11 @@ class FakeBindings:
         cudaDevAttrComputeCapabilityMinor=76,
         cudaDevAttrL2CacheSize=38,
     )
-    cudaMemoryType = SimpleNamespace(cudaMemoryTypeManaged=3)
+    cudaMemoryType = SimpleNamespace(cudaMemoryTypeHost=1, cudaMemoryTypeDevice=2, cudaMemoryTypeManaged=3)
     cudaMemAttachGlobal, cudaMemAttachHost, cudaMemAttachSingle = 1, 2, 4
     cudaStreamNonBlocking = 1
-    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
+    cudaEventDisableTiming = 2
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeRelaxed=2)
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyDefault=4, cudaMemcpyDeviceToDevice=3)
     cudaHostAllocPortable, cudaHostAllocMapped = 1, 2
 
@@ -30,8 +36,14 @@ class FakeBindings:
         self.calls = []
         self.live = {}  # address -> kind of allocation
         self.current = 0
-        self.streams = 0
-        self.events = {}  # event -> when it was recorded, in milliseconds
+        self.streams = {}  # live stream -> its device
+        self.devices = {}  # address -> device
+        self.attached = {}  # managed address -> what it was attached to last: ("host",), ("all",) or ("stream", handle)
+        self.capturing = None  # mode
+        self.numbers = itertools.count()  # of events
+        self.events = {}  # live event -> when it was recorded, in milliseconds
+        self.recorded = {}  # event -> stream
+        self.waited = []  # streams of the events that the host waited for
 
     def called(self, name):
         return [arguments for call, arguments in self.calls if call == name]
@@ -47,8 +59,21 @@ class FakeBindings:
         ctypes.memset(address, 0, nbytes)
         result = self._done(name, (nbytes, *rest), address)
         if result[0] == 0:
-            self.live[address] = name
+            self.live[address], self.devices[address] = name, self.current
         return result
+
+    def _any(self, stream):
+        """A stream of whichever device; tests' own numbers are small."""
+        assert stream < 0x5000 or stream in self.streams, f"stream {stream:#x} was destroyed"
+        return stream
+
+    def _on(self, stream):
+        """A stream that work can be submitted to now."""
+        assert self.streams.get(self._any(stream), self.current) == self.current, "a stream of another device"
+        return stream
+
+    def _may_free(self):
+        assert self.capturing in (None, 2), "cudaFree while this thread captures"
 
     def cudaMalloc(self, nbytes):
         return self._new("cudaMalloc", nbytes)
@@ -60,11 +85,13 @@ class FakeBindings:
         return self._new("cudaHostAlloc", nbytes, flags)
 
     def cudaFree(self, address):
+        self._may_free()
         assert self.live.pop(address) in ("cudaMalloc", "cudaMallocManaged")
         LIBC.free(ctypes.c_void_p(address))
         return self._done("cudaFree", (address,))
 
     def cudaFreeHost(self, address):
+        self._may_free()
         assert self.live.pop(address) == "cudaHostAlloc"
         LIBC.free(ctypes.c_void_p(address))
         return self._done("cudaFreeHost", (address,))
@@ -87,21 +114,33 @@ class FakeBindings:
         return 0, 1000, 4000
 
     def cudaPointerGetAttributes(self, address):
-        managed = self.live.get(address) == "cudaMallocManaged"
-        return self._done("cudaPointerGetAttributes", (address,), SimpleNamespace(type=3 if managed else 2))
+        types = {"cudaMallocManaged": 3, "cudaMalloc": 2, "cudaHostAlloc": 1}
+        kind, device = types.get(self.live.get(address), 0), self.devices.get(address, 0)
+        return self._done("cudaPointerGetAttributes", (address,), SimpleNamespace(type=kind, device=device))
+
+    def cudaGetLastError(self):
+        return self._done("cudaGetLastError", ())
+
+    def cudaDeviceSynchronize(self):
+        return self._done("cudaDeviceSynchronize", ())
 
     def cudaStreamCreateWithFlags(self, flags):
-        self.streams += 1
-        return self._done("cudaStreamCreateWithFlags", (flags,), 0x5000 + self.streams)
+        stream = 0x5001 + len(self.called("cudaStreamCreateWithFlags"))
+        self.streams[stream] = self.current
+        return self._done("cudaStreamCreateWithFlags", (flags,), stream)
 
     def cudaStreamDestroy(self, stream):
+        assert self.streams.pop(stream) is not None
         return self._done("cudaStreamDestroy", (stream,))
 
     def cudaStreamBeginCapture(self, stream, mode):
+        assert self._on(stream) > 1, "the default stream cannot be captured"
+        self.capturing = mode
         return self._done("cudaStreamBeginCapture", (stream, mode))
 
     def cudaStreamEndCapture(self, stream):
-        return self._done("cudaStreamEndCapture", (stream,), 0x6000)
+        self.capturing = None
+        return self._done("cudaStreamEndCapture", (self._on(stream),), 0x6000)
 
     def cudaGraphInstantiateWithFlags(self, graph, flags):
         return self._done("cudaGraphInstantiateWithFlags", (graph, flags), graph + 1)
@@ -110,7 +149,7 @@ class FakeBindings:
         return self._done("cudaGraphDestroy", (graph,))
 
     def cudaGraphLaunch(self, graph, stream):
-        return self._done("cudaGraphLaunch", (graph, stream))
+        return self._done("cudaGraphLaunch", (graph, self._on(stream)))
 
     def cudaGraphExecDestroy(self, graph):
         return self._done("cudaGraphExecDestroy", (graph,))
@@ -125,26 +164,43 @@ class FakeBindings:
         return self._done("cudaMemcpyAsync", (destination, source, nbytes, kind, stream))
 
     def cudaEventCreate(self):
-        event = 0x8000 + len(self.events)
+        event = 0x8000 + next(self.numbers)
         self.events[event] = None
         return self._done("cudaEventCreate", (), event)
 
+    def cudaEventCreateWithFlags(self, flags):
+        _, event = self.cudaEventCreate()
+        return self._done("cudaEventCreateWithFlags", (flags,), event)
+
+    def cudaEventDestroy(self, event):
+        del self.events[event]
+        return self._done("cudaEventDestroy", (event,))
+
     def cudaEventRecord(self, event, stream):
         self.events[event] = time.perf_counter() * 1e3
+        self.recorded[event] = self._on(stream)
         return self._done("cudaEventRecord", (event, stream))
 
     def cudaEventSynchronize(self, event):
+        assert self.events[event] is not None
+        self.waited.append(self.recorded[event])
         return self._done("cudaEventSynchronize", (event,))
+
+    def cudaStreamWaitEvent(self, stream, event, flags):
+        assert self.events[event] is not None
+        return self._done("cudaStreamWaitEvent", (self._on(stream), self.recorded[event]))
 
     def cudaEventElapsedTime(self, begin, end):
         return self._done("cudaEventElapsedTime", (begin, end), self.events[end] - self.events[begin])
 
     def cudaStreamSynchronize(self, stream):
-        return self._done("cudaStreamSynchronize", (stream,))
+        return self._done("cudaStreamSynchronize", (self._any(stream),))
 
     def cudaStreamAttachMemAsync(self, stream, address, length, flags):
         assert self.live[address] == "cudaMallocManaged"
-        return self._done("cudaStreamAttachMemAsync", (stream, address, flags))
+        assert flags != self.cudaMemAttachSingle or stream > 1, "no memory is the default stream's alone"
+        self.attached[address] = {1: ("all",), 2: ("host",), 4: ("stream", stream)}[flags]
+        return self._done("cudaStreamAttachMemAsync", (self._any(stream), address, flags))
 
     def cudaGetErrorString(self, error):
         return 0, b"out of memory"

@@ -65,11 +65,11 @@ def test_pinned_memory_is_host_memory(fake):
         pass
     with buffer.for_host() as array:
         array[:] = 1
-    assert not fake.called("cudaStreamSynchronize")
+    assert not fake.waited
     with buffer.for_device(stream=7):  # a copy on a stream
         pass
     with buffer.for_host():
-        assert fake.called("cudaStreamSynchronize") == [(7,)]
+        assert fake.waited == [7]
 
 
 def test_device_memory_is_not_shown_to_the_host(fake):
@@ -89,7 +89,7 @@ def test_host_waits_for_submitted_work_once(fake):
         pass
     with buffer.for_host():
         pass
-    assert fake.called("cudaStreamSynchronize") == [(5,)]
+    assert fake.waited == [5] and len(fake.called("cudaEventDestroy")) == 1
     assert not fake.called("cudaStreamAttachMemAsync")
 
 
@@ -99,15 +99,25 @@ def test_two_streams_are_ordered_and_exports_wait(fake):
         pass
     with buffer.for_device(stream=6):
         pass
-    assert fake.called("cudaStreamSynchronize") == [(5,)]
+    assert fake.called("cudaStreamWaitEvent") == [(6, 5)] and not fake.waited  # the host does not wait
     buffer.__dlpack__(stream=-1)
-    assert fake.called("cudaStreamSynchronize") == [(5,)]
+    assert not fake.waited
     buffer.__dlpack__(stream=1)
-    assert fake.called("cudaStreamSynchronize") == [(5,), (6,)]
+    assert fake.waited == [6]  # which stands for 5, too
     with buffer.for_device(stream=8):
         pass
     buffer.free()
-    assert fake.called("cudaStreamSynchronize")[-1] == (8,)
+    assert fake.waited == [6, 8] and not fake.events
+
+
+def test_a_stream_may_be_destroyed_before_its_work_is_waited_for(fake):
+    buffer = ExternalBuffer.allocate(16, kind="managed")
+    stream = cuda.runtime().create_stream()
+    with buffer.for_device(stream):
+        pass
+    cuda.runtime().destroy_stream(stream)
+    with buffer.for_host():
+        assert fake.waited == [stream]
 
 
 @pytest.mark.parametrize("stream, way", [(5, 4), (None, 1)])
@@ -120,10 +130,103 @@ def test_xavier_moves_managed_memory_between_host_and_stream(xavier, stream, way
         pass
     with buffer.for_host():
         pass
-    handle = stream or 0
-    assert xavier.called("cudaStreamAttachMemAsync") == [(handle, buffer.address, way), (handle, buffer.address, 2)]
-    names = [name for name, _ in xavier.calls if "Stream" in name]
-    assert names == ["cudaStreamAttachMemAsync", "cudaStreamAttachMemAsync", "cudaStreamSynchronize"]
+    handle, (own,) = stream or 0, xavier.streams
+    # To the host on a stream of its own: the other may have work for other frames by now.
+    assert xavier.called("cudaStreamAttachMemAsync") == [(handle, buffer.address, way), (own, buffer.address, 2)]
+    names = [name for name, _ in xavier.calls if name in ("cudaEventSynchronize", "cudaStreamSynchronize")]
+    assert names == ["cudaEventSynchronize", "cudaStreamSynchronize"] and xavier.waited == [handle]
+
+
+def test_xavier_attaches_whole_allocations_only(xavier):
+    """CUDA: the association of a part of a managed allocation cannot be changed. The stand-in refuses it."""
+    whole = ExternalBuffer.allocate(64, kind="managed")
+    part = whole.view(16, offset=32)
+    with part.for_device(stream=5):
+        assert xavier.attached[whole.address] == ("stream", 5)
+    with part.for_host(), whole.for_host():
+        assert xavier.attached[whole.address] == ("host",)
+
+
+def test_xavier_shares_a_frame_between_two_streams_that_overlap(xavier):
+    frame = ExternalBuffer.allocate(16, kind="managed")
+    first, second = frame.for_device(stream=5), frame.for_device(stream=6)
+    first.__enter__()
+    second.__enter__()
+    assert xavier.attached[frame.address] == ("all",)
+    frame.synchronize()  # as a run does at its end
+    assert xavier.attached[frame.address] == ("all",)  # the other still reads it
+    second.__exit__(None, None, None)
+    xavier.calls.clear()
+    first.__exit__(None, None, None)
+    with frame.for_host():
+        assert 5 in xavier.waited
+        assert xavier.attached[frame.address] == ("host",)
+
+
+def test_a_stream_that_is_still_held_is_waited_for_at_the_end(fake):
+    """Work that the first stream gets after the second one has come."""
+    buffer = ExternalBuffer.allocate(16, kind="mapped")
+    first, second = buffer.for_device(stream=5), buffer.for_device(stream=6)
+    first.__enter__()
+    second.__enter__()
+    second.__exit__(None, None, None)
+    first.__exit__(None, None, None)
+    with buffer.for_host():
+        assert sorted(fake.waited) == [5, 6]
+
+
+@pytest.mark.parametrize("export", [lambda b: b.__dlpack__(stream=-1), lambda b: b.__cuda_array_interface__])
+def test_xavier_lends_to_kernels_of_others_and_takes_back(xavier, export):
+    buffer = ExternalBuffer.allocate(16, kind="managed")
+    export(buffer)
+    assert xavier.attached[buffer.address] == ("all",)
+    with buffer.for_host():
+        assert xavier.attached[buffer.address] == ("host",)
+        with pytest.raises(BufferError, match="host is using"):
+            export(buffer)
+
+
+def test_xavier_s_cpu_reads_managed_memory_as_the_host_does(xavier):
+    buffer = ExternalBuffer.allocate(16, kind="managed")
+    with buffer.for_device(stream=5), pytest.raises(BufferError, match="program is using"), buffer.for_program():
+        pass
+    with buffer.for_program(), buffer.for_program():
+        assert xavier.attached[buffer.address] == ("host",)
+        with pytest.raises(BufferError, match="program is using"), buffer.for_device(stream=5):
+            pass
+        with pytest.raises(BufferError, match="program is using"), buffer.for_host():
+            pass
+
+
+def test_xavier_leaves_managed_memory_of_others_as_it_is_and_waits_for_the_device(xavier):
+    theirs = ExternalBuffer.allocate(64, kind="managed")
+    ours = ExternalBuffer.wrap(CudaArray(theirs.address))
+    xavier.calls.clear()
+    with ours.for_device(stream=5):
+        pass
+    with ours.for_host():
+        assert len(xavier.called("cudaDeviceSynchronize")) == 1
+    assert not xavier.called("cudaStreamAttachMemAsync")
+
+
+def test_what_others_submitted_is_waited_for(fake):
+    """A DLPack producer that is asked without a stream orders its work before the default stream, not before ours."""
+    managed = ExternalBuffer.allocate(16, kind="managed", device_id=1)
+
+    class Producer:
+        def __dlpack_device__(self):
+            return 2, 1
+
+        def __dlpack__(self, **_):
+            fake.calls.clear()
+            return managed.__dlpack__(stream=-1)
+
+    ExternalBuffer.wrap(Producer())
+    assert fake.called("cudaStreamSynchronize") == [(0,)] and fake.called("cudaSetDevice") == [(1,), (0,)]
+    with managed.for_device(stream=7):
+        pass
+    assert managed.__cuda_array_interface__["stream"] is None  # nothing is left to wait for
+    assert fake.waited == [7]
 
 
 @pytest.mark.parametrize("kind, call", [("managed", "cudaMallocManaged"), ("pinned", "cudaHostAlloc")])
@@ -167,8 +270,12 @@ def test_wraps_the_cuda_array_interface(fake):
     buffer = ExternalBuffer.wrap(CudaArray(managed.address, stream=9))
     assert (buffer.address, buffer.kind, buffer.shape, buffer.strides) == (managed.address, "managed", (4, 2), (16, 4))
     assert fake.called("cudaStreamSynchronize") == [(9,)]
-    device = ExternalBuffer.allocate(64, kind="device")
-    assert ExternalBuffer.wrap(CudaArray(device.address, read_only=True)).kind == "device"
+    device = ExternalBuffer.allocate(64, kind="device", device_id=1)
+    wrapped = ExternalBuffer.wrap(CudaArray(device.address, read_only=True))
+    assert (wrapped.kind, wrapped.device_id) == ("device", 1)
+    assert ExternalBuffer.wrap(CudaArray(ExternalBuffer.allocate(64, kind="mapped").address)).kind == "mapped"
+    with pytest.raises(UnsupportedError, match="ordinary host memory, which CUDA does not know"):
+        ExternalBuffer.wrap(CudaArray(np.zeros(64).ctypes.data))
     with pytest.raises(BufferError, match="read-only"):
         ExternalBuffer.wrap(CudaArray(device.address, read_only=True)).__dlpack__()
 

@@ -69,8 +69,8 @@ def engine(request, monkeypatch):
     bindings, launches, numbers = request.getfixturevalue("fake_cuda"), {}, itertools.count(0x7000)
     capture = CudaRun._capture
 
-    def remembered(run, stream):
-        graph = capture(run, stream)
+    def remembered(run):
+        graph = capture(run)
         launches[graph] = run.launch
         return graph
 
@@ -203,6 +203,20 @@ def test_the_host_waits_before_it_writes_and_is_refused_while_a_run_is_submitted
     bound.run_async()
     with source.for_host() as array:  # the submitted run has read it
         array[:] = pictures[1]
+
+
+def test_an_engine_follows_its_frame_to_the_second_gpu(emulated_engine, fake_cuda, on_cpu, pictures):
+    source = ExternalBuffer.allocate((HEIGHT, WIDTH, 3), np.uint8, kind="managed", device_id=1)
+    fill(source, pictures[0])
+    known = set(fake_cuda.live)
+    bound = emulated_engine.bind(input=source)
+    new = {fake_cuda.devices[address] for address in set(fake_cuda.live) - known}
+    assert new == {1}  # workspace, weights and outputs
+    bound.run()
+    np.testing.assert_allclose(bound.detections().scores, on_cpu(pictures[0]).scores, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(emulated_engine(source).boxes, on_cpu(pictures[0]).boxes, atol=0.1)
+    with pytest.raises(BufferError, match="on CUDA devices 0, 1; give both on one"):
+        emulated_engine.bind(input=source, output=emulated_engine.allocate_output())
 
 
 @pytest.mark.gpu

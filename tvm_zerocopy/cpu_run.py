@@ -1,0 +1,36 @@
+"""A run of the program on the CPU."""
+
+from __future__ import annotations
+
+from .buffers import ExternalBuffer
+from .buffers.held import HeldRun
+
+
+class Run(HeldRun):
+    """One call of the program with its arguments made ready, so that calling it again makes nothing new.
+
+    Parameters
+    ----------
+    function : callable
+        The program's ``main`` or ``main_timed``.
+    inputs, outputs : sequence of ExternalBuffer
+        The caller's: checked and held while it runs.
+    private : sequence of ExternalBuffer
+        The function's other arguments.
+    """
+
+    def __init__(self, function, inputs, outputs, private):
+        super().__init__(inputs, outputs)
+        self._function = function
+        self._arguments = tuple(map(_host_tensor, (*inputs, *outputs, *private)))
+
+    def _call(self) -> None:
+        self._function(*self._arguments)
+
+
+def _host_tensor(buffer: ExternalBuffer):
+    if buffer.kind != "host":  # CUDA's host-visible memory, seen from the CPU
+        buffer = ExternalBuffer.from_pointer(
+            buffer.address, buffer.shape, buffer.dtype, buffer.strides, writable=buffer.writable, owner=buffer
+        )
+    return buffer.tensor()
