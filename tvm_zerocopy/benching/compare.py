@@ -36,6 +36,10 @@ def read_result(path: str) -> dict:
         raise SourceError(f"{path} is not JSON ({error}); give what `bench --json` wrote") from None
     if not isinstance(result, dict) or result.get("kind") != "bench" or not isinstance(result.get("engines"), list):
         raise SourceError(f"{path} is not a result of bench; give what `bench --json` wrote")
+    try:
+        compare(result, result)
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise SourceError(f"{path} is no whole result of bench ({error!r}); give what `bench --json` wrote") from None
     return result
 
 

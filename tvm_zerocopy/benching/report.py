@@ -20,13 +20,18 @@ def write(result: dict, folder: str) -> Path:
     Raises
     ------
     UnsupportedError
-        If jinja2 or matplotlib is not installed, or the folder cannot be written.
+        If jinja2 or matplotlib is not installed, or the folder cannot be made.
     """
-    page = render(result)
+    page, path = render(result), page_of(folder)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def page_of(folder: str) -> Path:
+    """The page's file; makes the folder. UnsupportedError if it cannot be made."""
     path = Path(folder) / NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise UnsupportedError(f"--report {folder}: {error.strerror or error}; give a folder to write to") from None
     return path

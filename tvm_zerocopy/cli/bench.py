@@ -1,16 +1,15 @@
 """``tvm-zerocopy bench``: this project and its peers on the same frames, in turns; stages, kernels, a page to read."""
 
 import argparse
-import csv
 import os
 import tempfile
 from pathlib import Path
 
 from ..embedded import model_path, sample_video
-from ..errors import SourceError, UnsupportedError
+from ..errors import UnsupportedError
 from ..specs import Frame
 from ..threads import AVAILABLE
-from . import UsageError, bench_moves, bench_tables, common, model_options
+from . import UsageError, bench_moves, bench_outputs, bench_tables, common, model_options
 
 EXAMPLE = """
 tvm-zerocopy bench yolov5s.onnx
@@ -22,11 +21,6 @@ tvm-zerocopy bench yolov5s.onnx --layers
 tvm-zerocopy bench yolov5s.onnx --trace trace.json
 tvm-zerocopy bench --nsys report1.sqlite --frames 100
 """
-CSV_COLUMNS = (
-    *("name", "title", "status", "reason", "count", "mean", "std", "min", "max", "median", "p99", "fps"),
-    *("compile_seconds", "artifact_bytes", "peak_bytes", "output_shapes"),
-    *("mean_watts", "joules_per_frame", "frames_per_joule"),
-)
 
 
 def add_arguments(parser) -> None:
@@ -86,6 +80,7 @@ def run(args) -> int:
     if args.nsys:
         return bench_moves.run_nsys(args)
     engines = _engines(args.engines)
+    bench_outputs.check(args)
     old = compare.read_result(args.compare) if args.compare else None
     if args.threads:
         os.environ["TVM_NUM_THREADS"] = str(args.threads)
@@ -96,7 +91,7 @@ def run(args) -> int:
             result["comparison"] = compare.compare(old, result)
         write(result)
     bench_tables.show(result, console)
-    _write_outputs(args, result, console)
+    bench_outputs.write(args, result, console)
     return 0 if any(row["status"] == "ran" for row in result["engines"]) or not result["engines"] else 1
 
 
@@ -118,9 +113,6 @@ def _check_usage(args) -> None:
         raise UsageError("--nsys reads a profile that is there, and goes with --frames and --json only")
     if args.source and args.size:
         raise UsageError("--size is of the sample pictures; frames of --source keep their size")
-    for option, path in (("--csv", args.csv), ("--plot", args.plot), ("--trace", args.trace)):
-        if path and not Path(path).resolve().parent.is_dir():
-            raise SourceError(f"{option} {path}: there is no folder {Path(path).parent}; make it first")
 
 
 def _engines(text) -> list:
@@ -234,28 +226,3 @@ def _refuse_compile_options(args, model: str) -> None:
     option = option or ("--format" if args.format else None)
     if option:
         raise UsageError(f"{option} is compiled into {model}; give the ONNX model, or compile it again with {option}")
-
-
-def _write_outputs(args, result: dict, console) -> None:
-    if args.csv:
-        with _open(args.csv, "--csv") as file:
-            writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            for row in result["engines"]:
-                shapes = "; ".join("x".join(map(str, shape)) for shape in row.get("output_shapes", ()))
-                writer.writerow({**row, **row.get("power", {}), "output_shapes": shapes})
-    if args.plot:
-        from ..benching import plots
-
-        plots.save(plots.plot_of(result), args.plot)
-    if args.report:
-        from ..benching import report
-
-        console.print(f"report: {report.write(result, args.report)}", soft_wrap=True)
-
-
-def _open(path: str, option: str):
-    try:
-        return open(path, "w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise SourceError(f"{option} {path}: {error.strerror or error}; give a file that can be written") from None

@@ -1,6 +1,7 @@
 """``tvm-zerocopy bench`` from its arguments to its outputs."""
 
 import csv
+import importlib.util
 import json
 import os
 
@@ -77,12 +78,34 @@ def test_where_nothing_ran_there_is_no_empty_table(run, artifact):
         (("--stages", "7"), 1, "/dev/video7: no such camera"),
         (("--processes", "0"), 2, "--processes"),
         (("--plot", "absent/r.png"), 1, "there is no folder"),
+        (("--plot", "r.pdf"), 2, "name that ends in .png"),
+        (("--csv", "/proc/r.csv"), 1, "--csv /proc/r.csv"),  # not even root writes there
+        (("--trace", "."), 1, "--trace"),
+        (("--report", "/proc/page"), 1, "--report /proc/page"),
         (("--source", "absent.mp4"), 1, "absent.mp4"),
     ],
 )
 def test_wrong_arguments_are_one_line_before_any_work(fails, model_path, words, code, line):
     found = fails("bench", model_path, *words)
     assert found[0] == code and line in found[1]
+
+
+@pytest.mark.parametrize("option, package", [("plot", "matplotlib"), ("report", "jinja2"), ("compare", "scipy")])
+def test_a_package_that_an_output_needs_is_missed_before_any_work(fails, monkeypatch, option, package):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == package else find(name, *rest))
+    code, line = fails("bench", f"--{option}", "out.png")
+    assert code == 1 and f"--{option} needs {package}; pip install 'tvm-zerocopy[bench]'" in line
+
+
+@pytest.mark.parametrize(
+    "change", [{"environment": None}, {"engines": [{"name": "ours", "status": "ran"}]}, {"engines": [3]}]
+)
+def test_a_result_with_parts_missing_is_no_result(fails, tmp_path, change):
+    whole = {"kind": "bench", "environment": {}, "engines": []}
+    (tmp_path / "old.json").write_text(json.dumps({**whole, **change}))
+    code, line = fails("bench", "--compare", str(tmp_path / "old.json"))
+    assert code == 1 and "is no whole result of bench" in line
 
 
 def test_options_that_an_artifact_has_compiled_in_are_refused(fails, artifact):
