@@ -102,6 +102,7 @@ def _run(args) -> int:
     print(f"preprocessing right on {', '.join(errors)} frames: largest difference {max(errors.values()):.1e} levels")
     compared = checks.check_heads(device["arch"], random)
     print("decode and NMS right: " + ", ".join(f"{count} boxes of {head} heads" for head, count in compared.items()))
+    print(f"TopK right: {checks.check_sorting(device['arch'], random)} rows")
     for work in works:
         title = f"{work.name} {work.precision}"
         kernels = checks.check_kernels(work, random)

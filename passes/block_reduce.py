@@ -2,6 +2,7 @@
 
 from .detection_head.script import T
 
+TRIPS = "tz.trips"
 GROUPS = 32  # partial results that every thread combines for itself
 
 
@@ -38,6 +39,17 @@ def block_reduce(combine, own, part, parts, whole, t):
 def strided(t, total, threads: int):
     """How many of the numbers ``t``, ``t + threads``, ... are below the total."""
     return (total - t + (threads - 1)) // threads
+
+
+def trips(usual: int, most: int) -> dict:
+    """Annotations of a loop whose length lies in memory: how often it usually runs, and at most. `kernel_model` reads
+    them; ``while`` takes them from ``with T.attr(T.int32(usual), TRIPS, most)`` around it."""
+    return {TRIPS: [usual, most]}
+
+
+def strided_trips(usual: int, most: int, threads: int) -> dict:
+    """`trips` of a loop over a thread's share of that many."""
+    return trips(-(-usual // threads), -(-most // threads))
 
 
 def with_bit(key, bit):

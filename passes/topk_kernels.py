@@ -5,7 +5,7 @@ Keys are unique, so that equal values stay in their order, as in onnxruntime.
 
 import operator
 
-from .block_reduce import GROUPS, block_reduce, strided, with_bit
+from .block_reduce import GROUPS, TRIPS, block_reduce, strided, with_bit
 from .detection_head.script import T, sblock
 from .detection_head.select import DIGITS, digit
 
@@ -96,6 +96,7 @@ def gpu_topk_kernel(rows: int, size: int, k: int, dtype: str, index_dtype: str, 
     place is the number of greater ones. Workspaces: ``keys`` ``(rows, size)`` and ``chosen`` ``(rows, k)`` uint64.
     """
     place_bits = max(1, (size - 1).bit_length())
+    steps = 0 if k == size else 32 + place_bits
 
     def key(value, place):
         return place_key(value, size - 1 - place, dtype, largest)
@@ -129,23 +130,23 @@ def gpu_topk_kernel(rows: int, size: int, k: int, dtype: str, index_dtype: str, 
                         keys[r, i * THREADS + t] = key(data[r, i * THREADS + t], i * THREADS + t)
                     least[0] = T.uint64(0)
                     bit[0] = -1 if k == size else 63
-                    while bit[0] >= 0:
-                        own[0] = 0
-                        for i in T.serial(mine(t, size)):
-                            if keys[r, i * THREADS + t] >= with_bit(least[0], bit[0]):
-                                own[0] = own[0] + 1
-                        block_reduce(operator.add, own, part, parts, whole, t)
-                        if whole[0] >= k:
-                            least[0] = with_bit(least[0], bit[0])
-                        bit[0] = T.Select(bit[0] == 32, place_bits, bit[0]) - 1
+                    with T.attr(T.int32(steps), TRIPS, steps):
+                        while bit[0] >= 0:
+                            own[0] = 0
+                            for i in T.serial(mine(t, size)):
+                                if keys[r, i * THREADS + t] >= with_bit(least[0], bit[0]):
+                                    own[0] = own[0] + 1
+                            block_reduce(operator.add, own, part, parts, whole, t)
+                            if whole[0] >= k:
+                                least[0] = with_bit(least[0], bit[0])
+                            bit[0] = T.Select(bit[0] == 32, place_bits, bit[0]) - 1
 
                     # the chosen ones next to each other, after those of the threads before
                     own[0] = 0
                     for i in T.serial(mine(t, size)):
                         if keys[r, i * THREADS + t] >= least[0]:
                             own[0] = own[0] + 1
-                    T.tvm_storage_sync("shared")
-                    part[t] = own[0]
+                    part[t] = own[0]  # read last before block_reduce's second barrier
                     T.tvm_storage_sync("shared")
                     place[0] = 0
                     for other in T.serial(t):

@@ -1,7 +1,7 @@
 """Right before fast: every kernel, raw outputs and boxes against references, on fresh random inputs.
 
 Kernels that schedule rules made: their own loops, unscheduled, in float32 on the CPU. Preprocessing: the numpy
-reference, whose levels are OpenCV's. Candidate filter and NMS: numpy's. Raw outputs:
+reference, whose levels are OpenCV's. Candidate filter and NMS: numpy's. TopK: onnxruntime's. Raw outputs:
 onnxruntime in float32, natively and from an artifact with PTX for sm_72, what Jetson AGX Xavier would run. Boxes: the
 numpy NMS on the same program's raw outputs, and the boxes of this project on the CPU in float32.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import tvm
 from onnx import TensorProto, helper, numpy_helper
 from tvm import tirx
@@ -180,6 +181,66 @@ def check_heads(arch: str, random, least: bool = False) -> dict[str, int]:
             compared[head] += len(found.scores)
         require(compared[head] > 0, f"the check of the {head} head compared no box")
     return compared
+
+
+def check_sorting(arch: str, random, least: bool = False) -> int:
+    """Rows compared with onnxruntime's, number for number: the ending of YOLOv10 and YOLO26 with its two TopK, on
+    frames of noise, whose levels are taken for boxes and scores. Most scores are equal to others: their order counts.
+
+    ``least``: of few rows.
+    """
+    (height, width), best = ((28, 40), 20) if least else ((420, 560), 300)
+    frame, preprocess = tz.Frame("rgb8", height=height, width=width), tz.Preprocess(scale=1.0)
+    model = _best_first_model((height, width), best)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    target = f"cuda -arch={arch}"
+    engine = tz.compile(model, frame=frame, preprocess=preprocess, postprocess=None, target=target)
+    require(any("topk" in call["kernel"] for call in engine.program["calls"]), "the check of TopK runs no TopK")
+    for _ in range(FRAMES):
+        picture = random.integers(0, 256, (height, width, 3), np.uint8)
+        blob = image.preprocess(picture, frame, preprocess, (height, width))
+        (expected,) = session.run(None, {"images": blob})
+        same = np.array_equal(engine(place(picture))[0], expected)
+        require(same, "TopK: the best boxes differ from onnxruntime's")
+    return FRAMES * best
+
+
+def _best_first_model(size, best: int, classes: int = 80) -> onnx.ModelProto:
+    """(1, best, 6) of rows of 4 + ``classes`` levels: the rows of the best scores, then the best (row, class) pairs."""
+    height, width = size
+    rows, columns = 3 * height * width // (4 + classes), 4 + classes
+    integers = {
+        "shape": [1, rows, columns], "parts": [4, classes], "best": [best], "axis": [-1],
+        "over boxes": [1, 1, 4], "over classes": [1, 1, classes], "flat": [1, best * classes], "classes": [classes],
+    }  # fmt: skip
+    weights = [numpy_helper.from_array(np.array(values, "int64"), name) for name, values in integers.items()]
+    node = helper.make_node
+    nodes = [
+        node("Reshape", ["images", "shape"], ["levels"]),
+        node("Split", ["levels", "parts"], ["boxes", "scores"], axis=2),
+        node("ReduceMax", ["scores"], ["row scores"], axes=[-1], keepdims=0),
+        node("TopK", ["row scores", "best"], ["best row scores", "row"], axis=1),
+        node("Unsqueeze", ["row", "axis"], ["rows"]),
+        node("Tile", ["rows", "over boxes"], ["rows of boxes"]),
+        node("GatherElements", ["boxes", "rows of boxes"], ["best boxes"], axis=1),
+        node("Tile", ["rows", "over classes"], ["rows of scores"]),
+        node("GatherElements", ["scores", "rows of scores"], ["best scores"], axis=1),
+        node("Reshape", ["best scores", "flat"], ["pair scores"]),
+        node("TopK", ["pair scores", "best"], ["top", "pair"], axis=-1),
+        node("Mod", ["pair", "classes"], ["class"]),
+        node("Div", ["pair", "classes"], ["place"]),
+        node("Unsqueeze", ["place", "axis"], ["places"]),
+        node("Tile", ["places", "over boxes"], ["places of boxes"]),
+        node("GatherElements", ["best boxes", "places of boxes"], ["top boxes"], axis=1),
+        node("Cast", ["class"], ["label"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["top", "axis"], ["top column"]),
+        node("Unsqueeze", ["label", "axis"], ["label column"]),
+        node("Concat", ["top boxes", "top column", "label column"], ["raw"], axis=2),
+    ]
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, height, width])]
+    outputs = [helper.make_tensor_value_info("raw", TensorProto.FLOAT, [1, best, 6])]
+    graph = helper.make_graph(nodes, "best_first", inputs, outputs, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
 def _head_model(head: str, size, columns: int, factors) -> onnx.ModelProto:

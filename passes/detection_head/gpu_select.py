@@ -2,13 +2,14 @@
 
 import operator
 
-from ..block_reduce import GROUPS, block_reduce, strided, with_bit
+from ..block_reduce import GROUPS, TRIPS, block_reduce, strided, strided_trips, trips, with_bit
 from .decode import four, store
 from .script import T, sblock
 from .select import float32_below, for_frame_size, frame_box, intersection_over_union
 
 THREADS = 320  # of the block; ptxas spills with 256, 384 and 512: it then keeps to 40 registers for occupancy
 LOW = 0xFFFFFFFF
+USUAL = 300  # candidates of a frame, for predictions of the kernel's time: none of them overlaps another
 
 
 def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
@@ -38,6 +39,12 @@ def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
     max_det, limit = nms.max_det, min(nms.max_candidates, chunks.rows)
     threshold = float32_below(nms.iou)
     last = min(max_det, limit)  # detections at most
+    usual = min(USUAL, rows)
+    over_candidates = strided_trips(usual, rows, THREADS)
+    in_chunk = trips(-(-usual // count), min(size, rows))
+    over_all = trips(usual, rows)
+    over_bits = (T.int32(63 if usual > limit else 0), TRIPS, 63)
+    over_detections = (T.int32(min(usual, last)), TRIPS, last)
 
     def number(key):
         """The candidate of a key."""
@@ -99,11 +106,11 @@ def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
                         before[0] = 0
                         for c in T.serial(i * THREADS + t):
                             before[0] = before[0] + counts[b, c]
-                        for j in T.serial(counts[b, i * THREADS + t]):
+                        for j in T.serial(counts[b, i * THREADS + t], annotations=in_chunk):
                             alive[b, before[0] + j] = keys[b, (i * THREADS + t) * size + j]
                     T.tvm_storage_sync("shared")
                     own[0] = T.uint64(0)
-                    for i in T.serial(mine(t, total[0])):
+                    for i in T.serial(mine(t, total[0]), annotations=over_candidates):
                         at[0] = i * THREADS + t
                         at[1] = T.Cast("int32", T.bitwise_and(alive[b, at[0]], T.uint64(LOW)))
                         for k in T.serial(4):
@@ -117,61 +124,63 @@ def gpu_select_detections(chunks, nms, suppress=True, geometry=None):
                             T.uint64(LOW) - T.Cast("uint64", at[0]),
                         )
                         own[0] = T.max(own[0], alive[b, at[0]])
-                    T.tvm_storage_sync("shared")
 
+                    # what other threads have copied is read after block_reduce's barriers
                     if suppress:
                         if limit < rows:
                             # more than may enter: the least key that may, bit by bit from the sign's neighbour on
                             least[0] = T.uint64(0)
                             bit[0] = T.Select(total[0] > limit, 62, -1)
-                            while bit[0] >= 0:
-                                own[0] = T.uint64(0)
-                                for i in T.serial(mine(t, total[0])):
-                                    if alive[b, i * THREADS + t] >= with_bit(least[0], bit[0]):
-                                        own[0] = own[0] + T.uint64(1)
-                                block_reduce(operator.add, own, part, parts, whole, t)
-                                if whole[0] >= T.uint64(limit):
-                                    least[0] = with_bit(least[0], bit[0])
-                                bit[0] = bit[0] - 1
+                            with T.attr(*over_bits):
+                                while bit[0] >= 0:
+                                    own[0] = T.uint64(0)
+                                    for i in T.serial(mine(t, total[0]), annotations=over_candidates):
+                                        if alive[b, i * THREADS + t] >= with_bit(least[0], bit[0]):
+                                            own[0] = own[0] + T.uint64(1)
+                                    block_reduce(operator.add, own, part, parts, whole, t)
+                                    if whole[0] >= T.uint64(limit):
+                                        least[0] = with_bit(least[0], bit[0])
+                                    bit[0] = bit[0] - 1
                             own[0] = T.uint64(0)
-                            for i in T.serial(mine(t, total[0])):
+                            for i in T.serial(mine(t, total[0]), annotations=over_candidates):
                                 if alive[b, i * THREADS + t] < least[0]:
                                     alive[b, i * THREADS + t] = T.uint64(0)
                                 own[0] = T.max(own[0], alive[b, i * THREADS + t])
-                            T.tvm_storage_sync("shared")
 
                         found[0] = 0
                         more[0] = 1
-                        while more[0] > 0:
-                            block_reduce(T.max, own, part, parts, whole, t)
-                            more[0] = 0
-                            if whole[0] > T.uint64(0):
-                                if t == 0:
-                                    chosen[b, found[0]] = whole[0]
-                                found[0] = found[0] + 1
-                                more[0] = T.Select(found[0] < max_det, 1, 0)
-                                for k in T.serial(5):
-                                    kept[k] = copied[b, k, number(whole[0])]
-                                label[0] = labels[b, number(whole[0])]
-                                own[0] = T.uint64(0)
-                                for i in T.serial(mine(t, total[0])):
-                                    at[0] = i * THREADS + t
-                                    if alive[b, at[0]] > T.uint64(0):
-                                        if T.Or(
-                                            alive[b, at[0]] == whole[0],
-                                            T.And(
-                                                same_group(labels[b, at[0]], label[0]),
-                                                overlap(copied, b, at[0], kept) > T.float32(threshold),
-                                            ),
-                                        ):
-                                            alive[b, at[0]] = T.uint64(0)
-                                        else:
-                                            own[0] = T.max(own[0], alive[b, at[0]])
+                        with T.attr(*over_detections):
+                            while more[0] > 0:
+                                block_reduce(T.max, own, part, parts, whole, t)
+                                more[0] = 0
+                                if whole[0] > T.uint64(0):
+                                    if t == 0:
+                                        chosen[b, found[0]] = whole[0]
+                                    found[0] = found[0] + 1
+                                    more[0] = T.Select(found[0] < max_det, 1, 0)
+                                    for k in T.serial(5):
+                                        kept[k] = copied[b, k, number(whole[0])]
+                                    label[0] = labels[b, number(whole[0])]
+                                    own[0] = T.uint64(0)
+                                    for i in T.serial(mine(t, total[0]), annotations=over_candidates):
+                                        at[0] = i * THREADS + t
+                                        if alive[b, at[0]] > T.uint64(0):
+                                            if T.Or(
+                                                alive[b, at[0]] == whole[0],
+                                                T.And(
+                                                    same_group(labels[b, at[0]], label[0]),
+                                                    overlap(copied, b, at[0], kept) > T.float32(threshold),
+                                                ),
+                                            ):
+                                                alive[b, at[0]] = T.uint64(0)
+                                            else:
+                                                own[0] = T.max(own[0], alive[b, at[0]])
                     else:
+                        T.tvm_storage_sync("shared")
                         found[0] = T.min(total[0], last)
-                        for i in T.serial(mine(t, total[0])):
+                        for i in T.serial(mine(t, total[0]), annotations=over_candidates):
                             before[0] = 0
-                            for j in T.serial(total[0]):
+                            for j in T.serial(total[0], annotations=over_all):
                                 if alive[b, j] > alive[b, i * THREADS + t]:
                                     before[0] = before[0] + 1
                             if before[0] < last:

@@ -27,9 +27,13 @@ FRAME = tz.Frame("nv12", height=54, width=96)
 
 @pytest.fixture(autouse=True)
 def small_networks(monkeypatch):
-    """Half as deep and as wide as the smallest: compiled in half the time."""
+    """Detectors half as deep and as wide as the smallest: compiled in half the time."""
     build = models.build
-    monkeypatch.setattr(models, "build", partial(build, depth=0.1, width=0.125))
+
+    def smaller(name, **options):
+        return build(name, **options) if name == "resnet18" else build(name, depth=0.1, width=0.125, **options)
+
+    monkeypatch.setattr(models, "build", smaller)
 
 
 def work(precision="float32"):
@@ -42,19 +46,30 @@ def reference_nms(boxes, scores, classes, iou):
     return order[nms.suppress(boxes[order].numpy(), classes[order].numpy(), iou, len(order))]
 
 
-def test_the_whole_run(emulated_gpu, monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def rehearse(emulated_gpu, monkeypatch, tmp_path, capsys):
+    """``rehearse(model, precision)`` runs the whole benchmark: its one row, standard output and standard error."""
     torch_pipelines = pytest.importorskip("on_gpu.torch_pipelines", reason="compares with PyTorch; pip install torch")
     monkeypatch.setattr(gpu, "describe_device", lambda: {"name": "none", "arch": "sm_72", "date": "2026-01-01"})
     monkeypatch.setattr(torch_pipelines.Pipelines, "_compiled", lambda self, function: function)
     monkeypatch.setattr(torch_pipelines, "Pipelines", partial(torch_pipelines.Pipelines, device="cpu"))
     monkeypatch.setattr(torch_pipelines, "batched_nms", reference_nms)
     monkeypatch.setattr(checks, "check_heads", partial(checks.check_heads, least=True))
+    monkeypatch.setattr(checks, "check_sorting", partial(checks.check_sorting, least=True))
     monkeypatch.setattr(checks, "write_sm_72", Mock(side_effect=UnsupportedError("CUDA 13.0 cannot compile for sm_72")))
     monkeypatch.setattr(timing, "WARM_UP", 1)
-    arguments = ["yolov5n", "--precision", "float16", "--frame", "96x54", "--size", "32", "--iterations", "2"]
-    assert gpu.main([*arguments, "--seed", "0", "--json", str(tmp_path / "gpu.json")]) == 0
-    out, err = capsys.readouterr()
-    (row,) = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+
+    def run(model, precision):
+        arguments = [model, "--precision", precision, "--frame", "96x54", "--size", "32", "--iterations", "2"]
+        assert gpu.main([*arguments, "--seed", "0", "--json", str(tmp_path / "gpu.json")]) == 0
+        (row,) = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+        return (row, *capsys.readouterr())
+
+    return run
+
+
+def test_the_whole_run(rehearse):
+    row, out, err = rehearse("yolov5n", "float16")
     assert row["raw_error"] <= checks.RAW_BOUNDS["float16"] and row["boxes_found"] >= checks.FOUND["float16"]
     assert "left out" not in err
     assert "not run as PTX for compute_72: CUDA 13.0 cannot compile for sm_72; or make it elsewhere" in err
@@ -64,7 +79,21 @@ def test_the_whole_run(emulated_gpu, monkeypatch, tmp_path, capsys):
     assert sum(name.startswith("PyTorch, frame, device") for name in timed) == 5
     assert sum(name.startswith("PyTorch, frame, pinned") for name in timed) == 5
     assert row["results"]["frame, device"]["ratio"] > 0 and "ratio" not in row["results"]["frame, managed"]
-    assert "yolov5n float16: network" in out
+    assert "yolov5n float16: network" in out and "TopK right: 60 rows" in out
+
+
+def test_a_classifier_s_run(rehearse, monkeypatch):
+    for check in ("check_preprocess", "check_heads"):  # as in any other model's run
+        monkeypatch.setattr(checks, check, lambda *given: {"nothing": 0})
+    monkeypatch.setattr(checks, "check_sorting", lambda *given: 0)
+    row, out, err = rehearse("resnet18", "float32")
+    assert row["raw_error"] <= checks.RAW_BOUNDS["float32"] and "boxes_found" not in row
+    assert "left out" not in err and row["conf"] is None
+    timed = set(row["milliseconds"])
+    assert sum(name.startswith("PyTorch, network") for name in timed) == 4
+    assert sum(name.startswith("PyTorch, frame, device") for name in timed) == 3
+    assert sum(name.startswith("PyTorch, frame, pinned") for name in timed) == 3
+    assert row["results"]["frame, pinned"]["ratio"] > 0 and "resnet18 float32: network" in out
 
 
 @pytest.mark.cuda12

@@ -37,9 +37,9 @@ def compiled(name, precision, size=None):
 @pytest.mark.parametrize("name", MODELS)
 def test_models_compile_for_xavier_without_spills(name, precision):
     needs_toolchain()
-    begin = time.monotonic()
+    begin = time.process_time()  # not of the clock on the wall: other work must not fail this
     engine = compiled(name, precision)
-    assert time.monotonic() - begin < SECONDS
+    assert time.process_time() - begin < SECONDS
     ptx = cuda_toolchain.compile_source(cuda_source(engine.module), "sm_72", "ptx")
     _, kernels = cuda_toolchain.assemble(ptx, "sm_72")
     spilling = {name: k for name, k in kernels.items() if k.spill_store_bytes or k.spill_load_bytes}

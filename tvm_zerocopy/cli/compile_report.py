@@ -36,7 +36,7 @@ def _cpu_table(kernels) -> Table:
 
 
 def _print_gpu(report, console) -> None:
-    from ..kernel_model.report import MODEL
+    from ..kernel_model.report import ASSUMED, MODEL, UNKNOWN
 
     names = ("runs", "grid", "block", "regs", "spill B", "shared B", "occup.", "set by", "MFLOP", "MB")
     table = _table("kernel", *names, "roofline us", "bound", "predicted us", "bound")
@@ -67,10 +67,13 @@ def _print_gpu(report, console) -> None:
         highlight=False,
     )
     console.print(MODEL, soft_wrap=True, highlight=False)
+    assumed = [
+        f"{row.name} ({row.longest_seconds * US:.0f} us at their longest)" for row in report.kernels if row.assumed
+    ]
     unknown = [row.name for row in report.kernels if row.unknown]
-    if unknown:
-        text = f"loops whose length is known at run time only count as one step in: {', '.join(unknown)}"
-        console.print(text, soft_wrap=True, highlight=False)
+    for text, names in ((ASSUMED, assumed), (UNKNOWN, unknown)):
+        if names:
+            console.print(f"{text}: {', '.join(names)}", soft_wrap=True, highlight=False)
 
 
 def _print_whole(table: Table, console) -> None:

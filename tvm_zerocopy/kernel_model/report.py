@@ -13,19 +13,29 @@ from tvm.target import Target
 from tvm.tirx.build import split_host_device_mods
 
 from ..cuda_toolchain import assemble, compile_source, compiling
+from .counter import count
 from .gpu import Gpu, gpu_of
-from .mix import Mix, count
 from .predict import Prediction, predict
 
 MODEL = (
     "Predicted by a static model (tvm_zerocopy.kernel_model.predict), not measured: highest clock, memory to itself, "
     "weights not in L2, branches taken. It ranks kernels; real times are longer."
 )
+ASSUMED = (
+    "Loops whose length lies in memory are as long as their kernels declare them to be usually (NMS: 300 candidates of "
+    "which none overlaps another), or else as their buffers' sizes allow"
+)
+UNKNOWN = "Loops whose length nothing tells count as one step"
 
 
 @dataclass(frozen=True)
 class KernelRow:
-    """One device kernel. Times are predictions, in seconds for one launch; ``launches`` is a frame's."""
+    """One device kernel. Times are predictions, in seconds for one launch; ``launches`` is a frame's.
+
+    ``assumed`` names loops whose length lies in memory and was taken from what the kernel declares or its buffers'
+    sizes allow (`trips.Trips`); ``longest_seconds`` is the time with all of them at their longest. ``unknown`` names
+    those that count as one step.
+    """
 
     name: str
     launches: int
@@ -43,6 +53,8 @@ class KernelRow:
     roofline_bound: str
     predicted_seconds: float
     predicted_bound: str
+    longest_seconds: float
+    assumed: tuple
     unknown: tuple
 
 
@@ -137,7 +149,7 @@ def gpu_report(device_mods, launches: dict[str, int]) -> Report:
         _, resources = assemble(compile_source(cuda_source(device_mod, target), arch, "ptx"), arch)
         for var, func in device_mod.functions.items():
             name = str(func.attrs.get("global_symbol", var.name_hint))
-            rows.append(_row(name, launches.get(name, 1), count(func), gpu, resources[name]))
+            rows.append(_row(name, launches.get(name, 1), func, gpu, resources[name]))
     rows.sort(key=lambda row: -row.launches * row.predicted_seconds)
     return Report(gpu.name, gpu.arch, tuple(rows))
 
@@ -159,8 +171,9 @@ def cuda_source(device_mod: tvm.IRModule, target) -> str:
     return str(built.inspect_source("cuda"))
 
 
-def _row(name: str, launches: int, mix: Mix, gpu: Gpu, resources) -> KernelRow:
-    spilled = resources.spill_load_bytes + resources.spill_store_bytes
+def _row(name: str, launches: int, func, gpu: Gpu, resources) -> KernelRow:
+    mix, spilled = count(func), resources.spill_load_bytes + resources.spill_store_bytes
+    longest = count(func, longest=True) if mix.assumed else mix
     found: Prediction = predict(mix, gpu, resources.registers, spilled)
     return KernelRow(
         name=name,
@@ -179,6 +192,8 @@ def _row(name: str, launches: int, mix: Mix, gpu: Gpu, resources) -> KernelRow:
         roofline_bound=found.roofline_bound,
         predicted_seconds=found.seconds,
         predicted_bound=found.bound,
+        longest_seconds=predict(longest, gpu, resources.registers, spilled).seconds,
+        assumed=tuple(dict.fromkeys(mix.assumed)),
         unknown=tuple(dict.fromkeys(mix.unknown)),
     )
 

@@ -80,11 +80,15 @@ def test_artifact_and_report_for_xavier(run, model_path, tmp_path):
     for kernel in kernels:
         assert kernel["spill_bytes"] == 0 and 0 < kernel["registers"] <= 255, kernel
         assert 0 < kernel["occupancy"] <= 1 and kernel["launches"] >= 1, kernel
-        assert 0 <= kernel["roofline_seconds"] <= kernel["predicted_seconds"] < 1, kernel
+        assert 0 <= kernel["roofline_seconds"] <= kernel["predicted_seconds"] <= kernel["longest_seconds"] < 1, kernel
+        assert kernel["unknown"] == [], kernel
     total = sum(kernel["launches"] * kernel["predicted_seconds"] for kernel in kernels)
     assert report["predicted_ms"] == pytest.approx(total * 1e3)
     assert "predicted" in result.out and "no spills" in result.out
-    assert "known at run time only count as one step in: " in result.out and "select_detections" in result.out
+    (select,) = [kernel for kernel in kernels if kernel["assumed"]]
+    assert "select_detections" in select["name"] and select["longest_seconds"] > select["predicted_seconds"]
+    longest = f"{select['name']} ({select['longest_seconds'] * 1e6:.0f} us at their longest)"
+    assert f"as their buffers' sizes allow: {longest}" in result.out and "count as one step" not in result.out
 
 
 def test_a_model_without_names_and_with_dynamic_axes(run, nameless, tmp_path):

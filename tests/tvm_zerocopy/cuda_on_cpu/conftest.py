@@ -37,14 +37,17 @@ def fake_cuda():
 
 @pytest.fixture(scope="session")
 def compile_emulated(fake_cuda, tmp_path_factory):
-    """``compile_emulated(model, **options)`` gives an Engine for "CUDA"; its frames lie in managed memory."""
+    """``compile_emulated(model, **options)`` gives an Engine for "CUDA"; its frames lie in managed memory.
+
+    ``checks`` is what `emulator.build` takes.
+    """
     if shutil.which("g++") is None:
         pytest.skip("the kernels' source is compiled with g++, which is not installed")
 
-    def compile_(model, **options):
+    def compile_(model, checks=None, **options):
         folder = tmp_path_factory.mktemp("emulated")
         patch = pytest.MonkeyPatch()
-        patch.setattr(compiler, "build_module", lambda module, target: emulator.build(module, target, folder))
+        patch.setattr(compiler, "build_module", lambda module, target: emulator.build(module, target, folder, checks))
         target = Target(Target(XAVIER), host=Target(host_cpu()))
         try:
             return tz.compile(model, target=target, **options)

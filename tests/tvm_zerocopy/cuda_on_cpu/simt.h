@@ -1,82 +1,49 @@
-// CUDA C as C++ for one CPU thread: the kernels' own source runs, one block after another, its threads as coroutines that
-// change at __syncthreads(). A missing barrier shows, because a thread runs on alone until the next one.
+// CUDA C as C++: what the kernels' generated source takes from CUDA. `simt.cc` runs it.
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <ucontext.h>
 #include <algorithm>
-#include <vector>
+#include <type_traits>
 
 #define __global__
 #define __device__
 #define __forceinline__ inline
-#define __shared__ static
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
 
 struct dim3_ { unsigned x = 1, y = 1, z = 1; };
 namespace simt {
-inline dim3_ grid, block, block_index, thread_index;
-inline ucontext_t scheduler;
-struct Thread { ucontext_t context; dim3_ index; bool done; };
-inline std::vector<Thread> threads;
-inline std::vector<char> stacks;
-inline Thread *current = nullptr;
-inline void (*body)() = nullptr;
-constexpr size_t STACK = 1 << 18;
-
-inline void barrier() {
-  Thread *self = current;
-  swapcontext(&self->context, &scheduler);
+struct Argument { const char *name; void **value; int64_t size; };  // a pointer that a kernel takes; bytes, or -1: not known
+struct Indices { dim3_ grid, block, block_index, thread_index; };
+extern Indices now;
+// Runs a kernel whose arguments are in their places. What was wrong with it, or null.
+const char *launch(const char *kernel, dim3_ grid, dim3_ block, bool barriers, void (*call)(), const Argument *arguments,
+                   int count);
+void barrier(int line);
+void shared(const char *name, const void *begin, size_t size);
+inline unsigned lane() {
+  return (now.thread_index.x + now.block.x * (now.thread_index.y + now.block.y * now.thread_index.z)) % 32;
 }
-inline void trampoline() {
-  body();
-  current->done = true;
-}
-// Runs one block. Without barriers its threads are a plain loop.
-inline void run_block(bool barriers) {
-  size_t count = size_t(block.x) * block.y * block.z;
-  if (!barriers) {
-    for (unsigned z = 0; z < block.z; ++z)
-      for (unsigned y = 0; y < block.y; ++y)
-        for (unsigned x = 0; x < block.x; ++x) { thread_index.x = x; thread_index.y = y; thread_index.z = z; body(); }
-    return;
-  }
-  if (threads.size() < count) { threads.resize(count); stacks.resize(count * STACK); }
-  for (size_t i = 0; i < count; ++i) {
-    Thread &t = threads[i];
-    t.done = false;
-    t.index.x = i % block.x; t.index.y = i / block.x % block.y; t.index.z = i / block.x / block.y;
-    getcontext(&t.context);
-    t.context.uc_stack.ss_sp = &stacks[i * STACK];
-    t.context.uc_stack.ss_size = STACK;
-    t.context.uc_link = &scheduler;
-    makecontext(&t.context, trampoline, 0);
-  }
-  for (bool left = true; left;) {
-    left = false;
-    for (size_t i = 0; i < count; ++i) {
-      if (threads[i].done) continue;
-      current = &threads[i];
-      thread_index = current->index;
-      swapcontext(&scheduler, &current->context);
-      left |= !threads[i].done;
-    }
-  }
-}
-inline void launch(const dim3_ &g, const dim3_ &b, bool barriers, void (*kernel)()) {
-  grid = g; block = b; body = kernel;
-  for (block_index.z = 0; block_index.z < g.z; ++block_index.z)
-    for (block_index.y = 0; block_index.y < g.y; ++block_index.y)
-      for (block_index.x = 0; block_index.x < g.x; ++block_index.x) run_block(barriers);
-}
-inline unsigned lane() { return (thread_index.x + block.x * (thread_index.y + block.y * thread_index.z)) % 32; }
+#ifdef CHECK_THREADS
+void together(bool begin);  // what happens from here on (or no longer), all threads of the warp do together
+#else
+inline void together(bool) {}
+#endif
 }  // namespace simt
-#define threadIdx simt::thread_index
-#define blockIdx simt::block_index
-#define blockDim simt::block
-#define gridDim simt::grid
-#define __syncthreads() simt::barrier()
+#define threadIdx simt::now.thread_index
+#define blockIdx simt::now.block_index
+#define blockDim simt::now.block
+#define gridDim simt::now.grid
+#define __syncthreads() simt::barrier(__LINE__)
+#ifdef CHECK_THREADS
+#define SHARED(ALIGNMENT, TYPE, NAME, COUNT) \
+  static struct alignas(256) { char before[256]; ALIGNMENT TYPE data[COUNT]; char after[256]; } NAME##_and_margins; \
+  auto &NAME = NAME##_and_margins.data; \
+  simt::shared(#NAME, NAME, sizeof NAME)
+#else
+#define SHARED(ALIGNMENT, TYPE, NAME, COUNT) ALIGNMENT static TYPE NAME[COUNT]
+#endif
 
 template <typename T, int N> struct alignas(sizeof(T) * N) Vector;
 template <typename T> struct alignas(sizeof(T) * 2) Vector<T, 2> { T x, y; };
@@ -100,7 +67,6 @@ inline float __fdividef(float x, float y) { return x / y; }
 inline float __int_as_float(int x) { float y; memcpy(&y, &x, 4); return y; }
 inline int __float_as_int(float x) { int y; memcpy(&y, &x, 4); return y; }
 template <typename T> inline T __ldg(const T *p) { return *p; }
-inline int atomicAdd(int *p, int v) { int old = *p; *p += v; return old; }
 
 // --- half ----------------------------------------------------------------------------------------------------------------
 struct half {
@@ -133,9 +99,11 @@ template <typename T> inline float number(T x) { return float(x); }
 template <typename U, typename T, typename L>
 inline void load_matrix_sync(fragment<U, 16, 16, 16, T, L> &f, const T *p, unsigned stride) {
   if (simt::lane()) return;
+  simt::together(true);
   for (int i = 0; i < 16; ++i)
     for (int j = 0; j < 16; ++j)
       f.x[i * 16 + j] = std::is_same<L, row_major>::value ? p[i * stride + j] : p[j * stride + i];
+  simt::together(false);
 }
 template <typename U, typename T, typename L, typename V>
 inline void fill_fragment(fragment<U, 16, 16, 16, T, L> &f, V value) {
@@ -156,7 +124,9 @@ inline void mma_sync(C &d, const A &a, const B &b, const C &c) {
 template <typename T, typename L>
 inline void store_matrix_sync(T *p, const fragment<accumulator, 16, 16, 16, T, L> &f, unsigned stride, layout_t) {
   if (simt::lane()) return;
+  simt::together(true);
   for (int i = 0; i < 16; ++i)
     for (int j = 0; j < 16; ++j) p[i * stride + j] = f.x[i * 16 + j];
+  simt::together(false);
 }
 }}  // namespace nvcuda::wmma

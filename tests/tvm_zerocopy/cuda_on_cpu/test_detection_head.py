@@ -52,7 +52,7 @@ def with_head(config):
     return mod
 
 
-def gpu_program(config, folder):
+def gpu_program(config, folder, checks=None):
     """The head for Jetson AGX Xavier as ``run(picture, raw)``; all memory holds rubbish before."""
     target, mod = Target(Target(XAVIER), host=Target(host_cpu())), with_head(config)
     passes = [
@@ -65,7 +65,7 @@ def gpu_program(config, folder):
     with target:
         for step in passes:
             mod = step(mod)
-    built, described = emulator.build(mod, target, folder), json.loads(mod.attrs["tz.program"])
+    built, described = emulator.build(mod, target, folder, checks), json.loads(mod.attrs["tz.program"])
     weights = managed(mod.attrs["tz.weights"].numpy())
 
     def run(picture, raw):

@@ -1,5 +1,7 @@
 """Whole programs for CUDA against onnxruntime, their kernels run on the CPU."""
 
+import os
+
 import cv2
 import emulator
 import numpy as np
@@ -13,6 +15,7 @@ from tvm_zerocopy import embedded
 from tvm_zerocopy.models import build
 from tvm_zerocopy.reference import image
 
+ONLY_CHECKED = pytest.mark.skipif(not os.environ.get("EMULATOR_CHECKS"), reason="long; .ci/cuda_checks runs it")
 SIZE = 64
 MODELS = ["yolov5n", "yolov8n", "resnet18"]
 DETECTORS = ["yolov5n", "yolov8n", "yolov10n"]
@@ -100,10 +103,11 @@ def test_float16_is_near_float32(compile_emulated, name):
     assert emulator.sources[-1].count("mma_sync(") >= len(convolutions)
 
 
-def test_float16_finds_what_float32_finds(compile_emulated):
+@pytest.mark.parametrize("precision", ["float16", pytest.param("float32", marks=ONLY_CHECKED)])
+def test_the_embedded_model_finds_what_it_finds_on_the_cpu(compile_emulated, precision):
     """The embedded model on its own pictures: the same boxes within a pixel and scores within 0.01."""
     nms = tz.Nms(conf=0.4)
-    engine = compile_emulated(str(embedded.model_path()), postprocess=nms, precision="float16")
+    engine = compile_emulated(str(embedded.model_path()), postprocess=nms, precision=precision)
     on_cpu = tz.compile(str(embedded.model_path()), postprocess=nms)
     picture = cv2.imread(str(embedded.sample_pictures()[0]))
     found, expected = engine(managed(picture)), on_cpu(picture)

@@ -20,6 +20,22 @@ def best_first(row, largest):
     return np.argsort(-row if largest else row, kind="stable")
 
 
+def topk_program(folder, rows, size, k, dtype="float32", largest=True, checks=None):
+    """``run(data) -> values, indices``; all memory holds rubbish before."""
+    kernel = gpu_topk_kernel(rows, size, k, dtype, "int64", largest).with_attr("global_symbol", "main")
+    target = Target(Target(XAVIER), host=Target(host_cpu()))
+    built = emulator.build(tvm.IRModule({"main": kernel}), target, folder, checks)
+
+    def run(data):
+        found, indices = managed(np.full((rows, k), 77, dtype)), managed(np.full((rows, k), -1, "int64"))
+        workspace = [managed(np.full((rows, n), 0xEE, "uint64")) for n in (size, k)]
+        built["main"](*(buffer.tensor() for buffer in (managed(data), found, indices, *workspace)))
+        with found.for_host() as values, indices.for_host() as places:
+            return values.copy(), places.copy()
+
+    return run
+
+
 @pytest.mark.parametrize("values", RANGES)
 @pytest.mark.parametrize(
     "rows, size, k, dtype, largest",
@@ -38,14 +54,7 @@ def test_same_as_a_stable_sort(fake_cuda, tmp_path, rows, size, k, dtype, larges
     if dtype == "float32":
         data *= random.choice(np.float32([1, -0.5, 1e-40]), data.shape)  # subnormal numbers and zeros of both signs
         data.flat[random.integers(0, data.size, 3)] = [np.inf, -np.inf, 0]
-    kernel = gpu_topk_kernel(rows, size, k, dtype, "int64", largest).with_attr("global_symbol", "main")
-    target = Target(Target(XAVIER), host=Target(host_cpu()))
-    built = emulator.build(tvm.IRModule({"main": kernel}), target, tmp_path)
-    found, indices = managed(np.full((rows, k), 77, dtype)), managed(np.full((rows, k), -1, "int64"))
-    workspace = [managed(np.full((rows, n), 0xEE, "uint64")) for n in (size, k)]
-    built["main"](*(buffer.tensor() for buffer in (managed(data), found, indices, *workspace)))
+    found, indices = topk_program(tmp_path, rows, size, k, dtype, largest)(data)
     expected = np.stack([best_first(row, largest)[:k] for row in data])
-    with indices.for_host() as host:
-        np.testing.assert_array_equal(host, expected)
-    with found.for_host() as host:
-        np.testing.assert_array_equal(host, np.take_along_axis(data, expected, 1))
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_array_equal(found, np.take_along_axis(data, expected, 1))
