@@ -72,22 +72,23 @@ def _unexpected(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _interrupts_noted():
-    """A list that is not empty once Ctrl-C was pressed, whatever became of the exception."""
+    """A list that is not empty once Ctrl-C was pressed, whatever became of the exception; `kill` is the same."""
     noted = []
 
     def note(number, frame):
         noted.append(number)
         signal.default_int_handler(number, frame)
 
-    before = signal.getsignal(signal.SIGINT)
-    ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
-    if ours:
-        signal.signal(signal.SIGINT, note)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    main_thread = threading.current_thread() is threading.main_thread()
+    ours = {number: usual[number] for number in usual if main_thread and signal.getsignal(number) is usual[number]}
+    for number in ours:
+        signal.signal(number, note)
     try:
         yield noted
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, before)
+        for number, before in ours.items():
+            signal.signal(number, before)
 
 
 def _show_warning(message, category, *_, **__) -> None:

@@ -21,6 +21,9 @@ def show(result: dict, console: Console) -> None:
         if ran:
             console.print(_times(ran))
             console.print(_costs(ran))
+        powered = [row for row in ran if row.get("power")]
+        if powered:
+            console.print(_watts(powered))
         for row in ran:
             if row["agreement"]:
                 other = row["agreement"]["reference"]
@@ -59,23 +62,27 @@ def _times(rows) -> Table:
 
 
 def _costs(rows) -> Table:
-    powered = any(row.get("power") for row in rows)
     table = _table("what it takes and gives")
     table.add_column("engine", no_wrap=True)
-    for title in ("compile s", "file MB", "peak MB", *(("W", "J/frame", "frames/J") if powered else ())):
+    for title in ("compile s", "file MB", "peak MB"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("outputs")
     for row in rows:
-        power = row.get("power") or {}
-        figures = [(row["compile_seconds"], 1), (row["artifact_bytes"], 1e6), (row["peak_bytes"], 1e6)]
-        if powered:
-            figures += [
-                (power.get("mean_watts"), 1),
-                (power.get("joules_per_frame"), 1),
-                (power.get("frames_per_joule"), 1),
-            ]
+        figures = ((row["compile_seconds"], 1), (row["artifact_bytes"], 1e6), (row["peak_bytes"], 1e6))
         shapes = ", ".join(map(shape_text, row["output_shapes"]))
         table.add_row(row["title"], *(_number(*figure, 2) for figure in figures), shapes)
+    return table
+
+
+def _watts(rows) -> Table:
+    table = _table("power while it runs")
+    table.add_column("engine", no_wrap=True)
+    for title in ("watts", "joules a frame", "frames a joule"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        power = row["power"]
+        figures = (power["mean_watts"], power["joules_per_frame"], power["frames_per_joule"])
+        table.add_row(row["title"], *(f"{figure:.3g}" for figure in figures))
     return table
 
 

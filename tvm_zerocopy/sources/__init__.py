@@ -55,7 +55,8 @@ def open_source(
     path = Path(where)
     if not where or not path.exists():
         raise SourceError(
-            f"{where or 'an empty name'}: no such file or folder; give a picture, a folder, a video or --camera"
+            f"{where or 'an empty name'}: no such file or folder; give a picture, a folder, a video or a camera "
+            "(/dev/video0)"
         )
     if frame_format is not None:
         from .raw import RawSource

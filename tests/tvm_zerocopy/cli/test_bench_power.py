@@ -30,7 +30,7 @@ def jetson(tmp_path, monkeypatch):
 
 def test_watts_of_an_engine(bench, jetson, tmp_path):
     result = bench("--json", "result.json", "--csv", "result.csv")
-    assert result.code == 0 and "power: measured with tegrastats" in result.out and "J/frame" in result.out
+    assert result.code == 0 and "power: measured with tegrastats" in result.out and "joules a frame" in result.out
     (row,) = json.loads((tmp_path / "result.json").read_text())["engines"]
     found = row["power"]
     assert found["mean_watts"] == pytest.approx(4.0)  # the fourth rail is part of the third

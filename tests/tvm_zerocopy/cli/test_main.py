@@ -68,21 +68,24 @@ def test_interruption(fails, monkeypatch):
     assert fails("detect") == (1, "error: interrupted")
 
 
-def test_interruption_that_comes_out_of_tvm_as_another_error(fails, monkeypatch):
+@pytest.mark.parametrize("number, usual", [("SIGINT", signal.default_int_handler), ("SIGTERM", signal.SIG_DFL)])
+def test_interruption_that_comes_out_of_tvm_as_another_error(fails, monkeypatch, number, usual):
+    number = getattr(signal, number)
+
     def run(_args):
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
             time.sleep(5)
         except KeyboardInterrupt:
             raise RuntimeError from None
 
     monkeypatch.setattr("tvm_zerocopy.cli.detect.run", run)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    before = signal.signal(number, usual)  # a shell's background jobs ignore SIGINT
     try:
         assert fails("detect") == (1, "error: interrupted")
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(number) is usual
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
 def test_as_a_module_the_same_line_and_code(tmp_path):
