@@ -9,10 +9,11 @@ from google.protobuf.message import DecodeError
 
 from .errors import ModelError
 
+_EXPORT = "make one with tvm-zerocopy export MODEL --weights FILE"
 # First bytes of files that people give by mistake -> what to tell them.
 _FOREIGN = (
-    (b"PK\x03\x04", "a PyTorch checkpoint or zip archive, not an ONNX model; export it to ONNX first"),
-    (b"\x80\x02", "a Python pickle (an old PyTorch checkpoint?), not an ONNX model; export it to ONNX first"),
+    (b"PK\x03\x04", f"a PyTorch checkpoint or zip archive, not an ONNX model; {_EXPORT}"),
+    (b"\x80\x02", f"a Python pickle (an old PyTorch checkpoint?), not an ONNX model; {_EXPORT}"),
     (b"\x7fELF", "a compiled library, not an ONNX model; tvm_zerocopy.load reads compiled artifacts"),
 )
 
