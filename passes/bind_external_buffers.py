@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from ..errors import UnsupportedError
 from .copy_kernel import copy_kernel
@@ -157,12 +157,22 @@ class _Binding:
                     view = bindings[-1].var
                 places[number] = len(arguments)
                 arguments.append(view)
-        if -1 in places and places.index(-1) < max(destinations):
-            raise UnsupportedError(
-                f"{call.args[0].name_hint} makes several results and main returns only later ones; return the first too"
-            )
-        inplace = relax.op.call_tir_inplace(call.args[0], relax.Tuple(arguments), places, list(types))
+        kernel = call.args[0]
+        if -1 in places[: max(destinations)]:
+            kernel = self._outputs_first(kernel, len(call.args[1].fields), places)
+        if len(call.args) > 2:
+            raise UnsupportedError(f"{kernel.name_hint} takes sizes known only at run time beside its tensors")
+        inplace = relax.op.call_tir_inplace(kernel, relax.Tuple(arguments), places, list(types))
         return [*bindings, relax.VarBinding(binding.var, self.builder.normalize(inplace))]
+
+    def _outputs_first(self, kernel, inputs: int, places):
+        """The kernel with its results as an in-place call passes them: those with a place among its arguments first."""
+        function = self.builder.get()[kernel]
+        before, results = function.params[:inputs], function.params[inputs : inputs + len(places)]
+        ordered = [results[number] for number in sorted(range(len(places)), key=lambda number: places[number] == -1)]
+        params = [*before, *ordered, *function.params[inputs + len(places) :]]
+        reordered = tirx.PrimFunc(params, function.body, function.ret_type, function.attrs)
+        return self.builder.add_func(reordered.without_attr("global_symbol"), f"{kernel.name_hint}_bound")
 
     def _seen_as(self, tensor, ty):
         """The same memory in another shape, by a call that no later pass turns into a copy."""

@@ -63,6 +63,17 @@ class Split:
 
 
 @I.ir_module
+class Second:
+    @R.function
+    def main(x: R.Tensor((4, 6), "float32")):
+        with R.dataflow():
+            parts = R.split(x, 2, axis=1)
+            gv = parts[1]
+            R.output(gv)
+        return gv
+
+
+@I.ir_module
 class View:
     @R.function
     def main(x: R.Tensor((4, 6), "float32")):
@@ -78,6 +89,7 @@ EXPECTED = {
     "two": (Two, [S, E * S]),
     "one": (One, [E]),
     "split": (Split, [X[:, 3:], X[:, :3]]),
+    "second": (Second, [X[:, 3:]]),  # the kernel's first result is nobody's
     "twice": (Twice, [S, X, S]),
 }
 
@@ -118,7 +130,7 @@ def allocations(mod):
 
 
 @pytest.mark.parametrize("form", [legalized, rewritten])
-@pytest.mark.parametrize("case", ["two", "one", "split"])
+@pytest.mark.parametrize("case", ["two", "one", "split", "second"])
 def test_results_are_the_callers_tensors(case, form):
     mod, expected = EXPECTED[case]
     bound = BindExternalBuffers()(form(mod))

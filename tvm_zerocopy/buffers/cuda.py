@@ -33,6 +33,10 @@ class CudaRuntime:
         self._attaching = {}  # device -> stream on which memory goes to the host
 
     def _call(self, name: str, *arguments):
+        results = self._results(name, *arguments)
+        return results[0] if results else None
+
+    def _results(self, name: str, *arguments) -> list:
         error, *results = getattr(self._api, name)(*arguments)
         if error != self._api.cudaError_t.cudaSuccess:
             self._api.cudaGetLastError()  # else whoever asks for the last error next takes this one for theirs
@@ -41,7 +45,7 @@ class CudaRuntime:
             if error == getattr(self._api.cudaError_t, "cudaErrorMemoryAllocation", None):
                 raise UnsupportedError(f"{name} failed: {reason} ({self._asked(arguments)}); {OUT_OF_MEMORY}")
             raise UnsupportedError(f"{name} failed: {reason}; `tvm-zerocopy doctor` shows what this machine can do")
-        return results[0] if results else None
+        return results
 
     def _asked(self, arguments) -> str:
         """How much memory was asked for, and how much there is."""
@@ -143,6 +147,39 @@ class CudaRuntime:
             return int(self._call("cudaGraphInstantiateWithFlags", graph, 0))
         finally:
             self._call("cudaGraphDestroy", graph)
+
+    def record(self, stream: int, submit) -> list[tuple[str, int]]:
+        """What ``submit(stream)`` puts on the stream, by the driver's own record of it; nothing of it is run.
+
+        Memory that ``submit`` takes from the device past the stream is an error in the capture mode used here.
+
+        Returns
+        -------
+        list of (str, int)
+            In no order: "kernel", "copy", "allocation" or what else CUDA calls the node, and its bytes (0 of a kernel).
+        """
+        self._call("cudaStreamBeginCapture", stream, self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+        try:
+            submit(stream)
+        finally:
+            graph = self._call("cudaStreamEndCapture", stream)
+        try:
+            _, count = self._results("cudaGraphGetNodes", graph)
+            nodes = self._results("cudaGraphGetNodes", graph, int(count))[0] if count else []
+            return [self._describe(node) for node in nodes]
+        finally:
+            self._call("cudaGraphDestroy", graph)
+
+    def _describe(self, node) -> tuple[str, int]:
+        kind, kinds = self._call("cudaGraphNodeGetType", node), self._api.cudaGraphNodeType
+        if kind == kinds.cudaGraphNodeTypeKernel:
+            return "kernel", 0
+        if kind == kinds.cudaGraphNodeTypeMemcpy:
+            extent = self._call("cudaGraphMemcpyNodeGetParams", node).extent
+            return "copy", int(extent.width * extent.height * extent.depth)
+        if kind == kinds.cudaGraphNodeTypeMemAlloc:
+            return "allocation", int(self._call("cudaGraphMemAllocNodeGetParams", node).bytesize)
+        return str(kind), 0
 
     def launch_graph(self, graph: int, stream: int) -> None:
         """Submit everything that was recorded, at once."""

@@ -39,10 +39,10 @@ def run(args) -> int:
 
     with common.Steps("counting"), common.json_lines(args.json) as write:
         result = audit(args.model, args.frames, args.baseline)
-        write({"model": args.model, "frames": args.frames, **result.to_dict()})
+        write({"model": args.model, "frames": result.measured.frames, **result.to_dict()})
     console = common.human_console(args.json)
     console.print(_analysis(result.analysis))
-    console.print(_measured(result, args.frames))
+    console.print(_measured(result))
     disagreements = result.disagreements()
     for line in disagreements:
         console.print(f"[red]disagreement:[/red] {line}")
@@ -65,7 +65,8 @@ def _analysis(report) -> Table:
     return table
 
 
-def _measured(result, frames: int) -> Table:
+def _measured(result) -> Table:
+    frames = result.measured.frames
     table = Table(title=f"measured, a frame (average of {frames}; copies of {SMALLEST_COPY} bytes and more)")
     table.title_justify = "left"
     table.add_column("")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import ArtifactError, UnsupportedError
+from ..errors import ArtifactError
 from ..passes.copy_report import CopyReport
 from .measure import StepCount, measure
+from .on_cuda import count as count_on_cuda
 
 BOUND = f"{__package__}.pipelines:bound"
 USUAL = f"{__package__}.pipelines:usual"
@@ -20,7 +21,7 @@ class Audit:
     analysis : CopyReport
         Made by `CopyAudit` when the artifact was compiled.
     measured : StepCount
-        A bound engine, counted from outside.
+        A bound engine, counted from outside: on the CPU by a preloaded library, on CUDA by the driver.
     usual : list of StepCount
         The usual pipeline, step by step; empty if not asked for.
     """
@@ -70,7 +71,7 @@ def audit(model: str, frames: int, onnx: str | None = None, usual_frames: int = 
     model : str
         The artifact.
     frames : int
-        Counted frames.
+        Counted frames; on CUDA one is, by its graph.
     onnx : str, optional
         The model it was compiled from (or any detector): count the usual pipeline on it too.
     usual_frames : int
@@ -81,18 +82,17 @@ def audit(model: str, frames: int, onnx: str | None = None, usual_frames: int = 
     ArtifactError
         If the file is no artifact, or has no analysis.
     UnsupportedError
-        If this machine cannot count (`measure.measure`).
+        If this machine cannot count (`measure.measure`, `on_cuda.count`).
     """
     from ..artifact import load
 
     engine = load(model)
-    if engine.runs_on_cuda:
-        raise UnsupportedError(
-            f"{model} runs on CUDA; copies are counted on the CPU only: compile it with --target llvm"
-        )
     report = engine.metadata.get("copy_report")
     if report is None:
         raise ArtifactError(f"{model} has no copy report; compile it again with this version")
-    (measured,) = measure(BOUND, {"model": str(model)}, frames, kernels=(str(model),))
+    if engine.runs_on_cuda:
+        measured = count_on_cuda(engine)
+    else:
+        (measured,) = measure(BOUND, {"model": str(model)}, frames, kernels=(str(model),))
     usual = measure(USUAL, {"model": str(onnx)}, usual_frames) if onnx else []
     return Audit(CopyReport.from_dict(report), measured, usual)

@@ -24,13 +24,14 @@ def sized_frame(frame):
 
 
 def input_buffers(engine) -> list:
-    """New host buffers for an engine's input, filled with noise."""
+    """New buffers for an engine's input, filled with noise: host memory, or managed memory for CUDA."""
     from ..buffers import ExternalBuffer, FrameRing
 
+    kind = "managed" if engine.runs_on_cuda else "host"
     if engine.frame is None:
-        buffers = [ExternalBuffer.allocate(t.shape, t.dtype) for t in engine.signature.inputs]
+        buffers = [ExternalBuffer.allocate(t.shape, t.dtype, kind) for t in engine.signature.inputs]
     else:
-        buffers = FrameRing.allocate(2, sized_frame(engine.frame)).slots[0].buffers
+        buffers = FrameRing.allocate(2, sized_frame(engine.frame), kind).slots[0].buffers
     random = np.random.default_rng(0)
     for buffer in buffers:
         buffer.numpy()[...] = random.integers(0, 256, buffer.shape, np.uint8)

@@ -6,6 +6,8 @@ from typing import Iterator
 from ..buffers.ring import FrameRing, RingClosed
 from .base import Source, SourceFrame
 
+PATIENCE = 2.0  # seconds
+
 
 class ReadAhead:
     """Iterate over a source from a thread of its own, through a `FrameRing` that lends the decoder's own frames.
@@ -56,7 +58,7 @@ class ReadAhead:
             raise self._error
 
     def close(self) -> None:
-        """Stop reading and wait for the thread."""
+        """Stop reading and wait for the thread; not for ever: a camera that has stalled keeps it."""
         self._ring.close()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(PATIENCE)

@@ -49,6 +49,8 @@ class VideoSource(Source):
     Raises SourceError if it cannot be opened or has no pictures.
     """
 
+    _reading = False  # a thread is inside FFmpeg
+
     def __init__(self, path: Path):
         self.name = str(path)
         self._open(str(path))
@@ -77,6 +79,7 @@ class VideoSource(Source):
         failure = None
         packets = self._container.demux(self._stream)
         while True:
+            self._reading = True
             try:
                 packet = next(packets)
             except StopIteration:
@@ -84,6 +87,8 @@ class VideoSource(Source):
             except (self._av.FFmpegError, OSError) as error:
                 failure = getattr(error, "strerror", None) or str(error)
                 break
+            finally:
+                self._reading = False
             bad += packet.is_corrupt
             if packet.pos is not None:
                 end = max(end, packet.pos + packet.size)
@@ -161,7 +166,8 @@ class VideoSource(Source):
         return SourceFrame((pixels,), Frame("rgb8", *pixels.shape[:2]), name)
 
     def close(self) -> None:
-        self._container.close()
+        if not self._reading:  # else another thread waits for a camera that has stalled, and this one would, too
+            self._container.close()
 
 
 def _plane(plane, shape: Tuple[int, ...]) -> np.ndarray:

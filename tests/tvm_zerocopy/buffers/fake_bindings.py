@@ -27,7 +27,10 @@ class FakeBindings:
     cudaMemAttachGlobal, cudaMemAttachHost, cudaMemAttachSingle = 1, 2, 4
     cudaStreamNonBlocking = 1
     cudaEventDisableTiming = 2
-    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeRelaxed=2)
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1, cudaStreamCaptureModeRelaxed=2)
+    cudaGraphNodeType = SimpleNamespace(
+        cudaGraphNodeTypeKernel=0, cudaGraphNodeTypeMemcpy=1, cudaGraphNodeTypeMemset=2, cudaGraphNodeTypeMemAlloc=10
+    )
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyDefault=4, cudaMemcpyDeviceToDevice=3)
     cudaHostAllocPortable, cudaHostAllocMapped = 1, 2
 
@@ -40,6 +43,7 @@ class FakeBindings:
         self.devices = {}  # address -> device
         self.attached = {}  # managed address -> what it was attached to last: ("host",), ("all",) or ("stream", handle)
         self.capturing = None  # mode
+        self.nodes = []  # type and bytes of each node of every graph
         self.numbers = itertools.count()  # of events
         self.events = {}  # live event -> when it was recorded, in milliseconds
         self.recorded = {}  # event -> stream
@@ -147,6 +151,19 @@ class FakeBindings:
 
     def cudaGraphDestroy(self, graph):
         return self._done("cudaGraphDestroy", (graph,))
+
+    def cudaGraphGetNodes(self, graph, numNodes=0):
+        return self._done("cudaGraphGetNodes", (graph, numNodes), list(self.nodes[:numNodes]), len(self.nodes))
+
+    def cudaGraphNodeGetType(self, node):
+        return self._done("cudaGraphNodeGetType", (node,), node[0])
+
+    def cudaGraphMemcpyNodeGetParams(self, node):
+        extent = SimpleNamespace(width=node[1], height=1, depth=1)
+        return self._done("cudaGraphMemcpyNodeGetParams", (node,), SimpleNamespace(extent=extent))
+
+    def cudaGraphMemAllocNodeGetParams(self, node):
+        return self._done("cudaGraphMemAllocNodeGetParams", (node,), SimpleNamespace(bytesize=node[1]))
 
     def cudaGraphLaunch(self, graph, stream):
         return self._done("cudaGraphLaunch", (graph, self._on(stream)))

@@ -360,6 +360,13 @@ def test_nvidia_s_bindings_have_the_functions_of_their_stand_in():
         ours = list(inspect.signature(getattr(FakeBindings, name)).parameters)[1:]
         required = [part for part in taken if "=" not in part]
         assert signature.startswith(name) and len(required) <= len(ours) <= len(taken), (signature, ours)
-    for kind in ("cudaError_t", "cudaDeviceAttr", "cudaMemoryType", "cudaStreamCaptureMode", "cudaMemcpyKind"):
+    for kind in (
+        "cudaError_t",
+        "cudaDeviceAttr",
+        "cudaMemoryType",
+        "cudaStreamCaptureMode",
+        "cudaMemcpyKind",
+        "cudaGraphNodeType",
+    ):
         for constant, value in vars(getattr(FakeBindings, kind)).items():
             assert int(getattr(getattr(real, kind), constant)) == value, constant

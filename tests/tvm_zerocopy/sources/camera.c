@@ -4,8 +4,8 @@
  * CAMERA_FRAMES is a file of pictures in the format CAMERA_FORMAT (YUYV, NV12 or MJPG; YUYV without), shown one after
  * another and again from the first one, CAMERA_RATE of them a second (0: as fast as they are asked for). Before each JPEG
  * of MJPG stand its bytes, 32 bits. CAMERA_DEVICE, which need not exist, is the device's path. After CAMERA_UNPLUG
- * pictures it is gone: ENODEV, as when its cable is pulled. CAMERA_LOG gets a line for each buffer mapped (its address),
- * stream started and device closed.
+ * pictures it is gone: ENODEV, as when its cable is pulled; after CAMERA_STALL it gives none any more. CAMERA_LOG gets a
+ * line for each buffer mapped (its address), stream started and device closed.
  *
  * Structures and error codes: linux/videodev2.h and the kernel's V4L2 documentation.
  */
@@ -168,6 +168,11 @@ static int queue(struct v4l2_buffer *buffer) {
 
 /* The next picture, when it is due, in the buffer that has waited longest. */
 static int dequeue(struct v4l2_buffer *buffer) {
+  while (camera.sequence >= number("CAMERA_STALL", 1L << 30)) {
+    pthread_mutex_unlock(&lock); /* other calls go on meanwhile, as in the kernel */
+    pause();
+    pthread_mutex_lock(&lock);
+  }
   if (camera.sequence >= number("CAMERA_UNPLUG", 1L << 30)) return failed(ENODEV);
   if (!camera.streaming) return failed(EINVAL);
   if (!camera.queued) return failed(EAGAIN);

@@ -193,6 +193,14 @@ def test_interruption_stops_it_in_order(camera, small_detector):
     assert camera.log.read_text().splitlines()[-1].startswith("close")
 
 
+def test_interruption_stops_a_camera_that_gives_no_frames_any_more(camera, small_detector):
+    process = camera.detect(small_detector[0], STALL=3)
+    json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, "Traceback" in err) == (0, False), err
+
+
 def test_a_device_that_is_no_camera_any_more_is_one_line(camera, small_detector):
     process = camera.detect(small_detector[0], FRAMES="/nowhere")
     out, err = process.communicate(timeout=120)
