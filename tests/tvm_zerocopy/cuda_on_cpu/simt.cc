@@ -8,7 +8,8 @@
 // - a read of shared memory that no thread of the block has written.
 //
 // With CHECK_THREADS or CHECK_ADDRESSES each argument lies in memory of its own while the kernel runs: the memory of the
-// program's intermediate results is one piece, in which no neighbour would be out of bounds.
+// program's intermediate results is one piece, in which no neighbour would be out of bounds. Frames whose size is known at run
+// time only stay where they are; AddressSanitizer alone sees their ends.
 #include "simt.h"
 #include <setjmp.h>
 #include <stdlib.h>
