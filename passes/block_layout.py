@@ -51,12 +51,13 @@ class BlockLayout:
 
 def convert(mod: tvm.IRModule, block: int, winograd: bool, kept: KeptAsFloat32) -> tvm.IRModule:
     """The module with every Relax function converted; ``kept`` says how activations lie between kernels."""
-    converter = _Converter(mod, block, winograd, kept)
+    converter, functions = _Converter(mod, block, winograd, kept), []
     for global_var, function in mod.functions_items():
         if isinstance(function, relax.Function) and "Primitive" not in (function.attrs or {}):
             updated = relax.analysis.remove_all_unused(converter.visit_expr(function))
             converter.builder_.update_func(global_var, updated)
-    return relax.transform.DeadCodeElimination()(converter.builder_.get())
+            functions.append(global_var.name_hint)
+    return relax.transform.DeadCodeElimination(functions)(converter.builder_.get())
 
 
 class KeptAsFloat32:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import tvm
 from tvm import relax, te, tirx
 
+from tvm_zerocopy.specs import Frame, Preprocess
+
 from . import blocked_ops
 from .block_layout import KeptAsFloat32, convert, ints, static_shape
+from .preprocess_kernel import KERNEL_ATTR, preprocess_kernel
 
 OUT_ELEMENTWISE_FUSABLE = 4  # tvm::relay::OpPatternKind::kOutEWiseFusable
 BLOCK = 16  # channels: the side of a tensor core's tile (wmma m16n16k16)
+PIXEL = 4  # values of an image's pixel, the last of them zero: one load
 
 
 @tvm.ir.transform.module_pass(opt_level=0, name="BlockLayoutFloat16")
@@ -29,6 +35,7 @@ class BlockLayoutFloat16:
 class _KeptAsFloat16(KeptAsFloat32):
     def __init__(self):
         self._halves = {}  # blocked form -> variable of its float16
+        self._images = {}  # image -> variable of its float16 pixels
 
     def value(self, builder, twin):
         half = self._halves.get(twin, twin.var)
@@ -53,18 +60,47 @@ class _KeptAsFloat16(KeptAsFloat32):
         if not np.isfinite(kernel).all():
             return None  # a weight beyond float16's range: this layer stays in float32
         out_channels, in_channels = kernel.shape[:2]
+        strides, padding, dilation = ints(attrs.strides), ints(attrs.padding), ints(attrs.dilation)
+        compute = partial(conv2d_float16, strides=strides, padding=padding, dilation=dilation)
         if in_channels < BLOCK and data not in converter.twins:  # a first layer: no channels to put in blocks
-            operand, packed = converter.plain(data), blocked_ops.pack_outputs(kernel, BLOCK)
+            operand = converter.plain(data)
+            pixels = self._pixels(converter, operand) if dilation == [1, 1] else None
+            if pixels is None:
+                packed = blocked_ops.pack_outputs(kernel, BLOCK)
+            else:
+                operand, packed = pixels, blocked_ops.pack_pixel_filter(kernel, BLOCK, PIXEL)
+                compute = partial(
+                    blocked_ops.conv2d_pixels,
+                    kernel_w=kernel.shape[3],
+                    strides=strides,
+                    padding=padding,
+                    sum_dtype="float32",
+                )
         else:
             operand = converter.moved(converter.blocked(data))
             packed = blocked_ops.pack_filter(kernel, BLOCK)
-        window = ints(attrs.strides), ints(attrs.padding), ints(attrs.dilation)
-        weights = relax.const(packed)
-        kernel = _kernel(static_shape(operand), str(operand.ty.dtype), packed.shape, window)
+        function = builder.add_func(_kernel(operand, packed, compute), "conv2d_nchwc")
         n, _, *size = static_shape(call)
         out_type = relax.TensorType((n, packed.shape[0], *size, BLOCK), "float32")
-        function = builder.add_func(kernel, "conv2d_nchwc")
-        return converter.emit(relax.call_tir(function, [operand, weights], out_type), out_channels)
+        return converter.emit(relax.call_tir(function, [operand, relax.const(packed)], out_type), out_channels)
+
+    def _pixels(self, converter, image):
+        """The image as float16 pixels of ``PIXEL`` values, if a preprocess kernel makes it; else None."""
+        call, builder = converter.lookup_binding(image), converter.builder_
+        if not isinstance(call, relax.Call) or call.op != tvm.ir.Op.get("relax.call_tir"):
+            return None
+        kernel = builder.get()[call.args[0]]
+        if kernel.attrs.get(KERNEL_ATTR) != "preprocess":
+            return None
+        if image not in self._images:
+            frame, spec = Frame.from_json(kernel.attrs["tz.frame"]), Preprocess.from_json(kernel.attrs["tz.preprocess"])
+            n, _, height, width = static_shape(image)
+            made = preprocess_kernel(frame, spec, height, width, "float16", taps_given=True, lanes=PIXEL)
+            out_type = relax.TensorType((n, 1, height, width, PIXEL), "float16")
+            made = builder.add_func(made.without_attr("global_symbol"), "preprocess_pixels")
+            call = relax.call_tir(made, call.args[1], out_type)
+            self._images[image] = builder.emit(call)
+        return self._images[image]
 
 
 def conv2d_float16(data, weight, strides, padding, dilation):
@@ -74,10 +110,11 @@ def conv2d_float16(data, weight, strides, padding, dilation):
     return blocked_ops.conv2d_nchwc(data, weight, strides, padding, dilation, sum_dtype="float32")
 
 
-def _kernel(data_shape, data_dtype, weight_shape, window):
-    data = te.placeholder([tirx.IntImm("int64", extent) for extent in data_shape], data_dtype, "data")
-    weight = te.placeholder([tirx.IntImm("int64", extent) for extent in weight_shape], "float16", "weight")
-    func = te.create_prim_func([data, weight, conv2d_float16(data, weight, *window)], index_dtype_override="int64")
+def _kernel(operand, packed, compute):
+    shapes = [[tirx.IntImm("int64", extent) for extent in shape] for shape in (static_shape(operand), packed.shape)]
+    data = te.placeholder(shapes[0], str(operand.ty.dtype), "data")
+    weight = te.placeholder(shapes[1], "float16", "weight")
+    func = te.create_prim_func([data, weight, compute(data, weight)], index_dtype_override="int64")
     func = func.without_attr("global_symbol").with_attr("tirx.noalias", True)
     return func.with_attr("op_pattern", OUT_ELEMENTWISE_FUSABLE)  # TVM does not see it behind the conversions
 

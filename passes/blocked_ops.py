@@ -33,6 +33,14 @@ def pack_filter(weight: np.ndarray, block: int) -> np.ndarray:
     return np.ascontiguousarray(blocks.transpose(0, 2, 4, 5, 3, 1))
 
 
+def pack_pixel_filter(weight: np.ndarray, block: int, lanes: int) -> np.ndarray:
+    """(O, I, KH, KW) with I <= lanes to (OCB, 1, KH, KX, ci, co): ci is the values of ``block / lanes`` neighbouring
+    pixels of ``lanes`` values each, and KX how many of those a row of the window takes; padded with zeros."""
+    padded = pad_axis(pad_axis(pad_axis(weight, 0, block), 1, lanes), 3, block // lanes)
+    blocks = padded.reshape(-1, block, lanes, padded.shape[2], padded.shape[3] * lanes // block, block // lanes)
+    return np.ascontiguousarray(blocks.transpose(0, 3, 4, 5, 2, 1)).reshape(-1, 1, *blocks.shape[3:5], block, block)
+
+
 def pad_spatial(data, padding, value=0.0, name="pad_data"):
     """Pads axes 2 and 3 by ``padding`` = (top, left, bottom, right); returns data itself if there is nothing to pad."""
     top, left, bottom, right = padding
@@ -87,6 +95,33 @@ def conv2d_nchwc(data, weight, strides, padding, dilation, groups=1, sum_dtype=N
 
     shape = (data.shape[0], out_blocks, out_h, out_w, weight.shape[-1])
     return te.compute(shape, product, name="conv2d_nchwc")
+
+
+def conv2d_pixels(data, weight, kernel_w, strides, padding, sum_dtype):
+    """A first layer's convolution with blocked output, over pixels whose values lie together.
+
+    data (N, 1, H, W, lanes) with weight (OCB, 1, KH, KX, ci, co) of ``pack_pixel_filter``, whose filter was
+    ``kernel_w`` wide. Returns (N, OCB, OH, OW, co) in ``sum_dtype``, which both are converted to before they are
+    multiplied.
+    """
+    width, lanes = int(data.shape[3]), int(data.shape[4])
+    out_blocks, _, kernel_h, kernel_x, block, out_lanes = (int(x) for x in weight.shape)
+    top, left, bottom, right = padding
+    out_w = (left + width + right - kernel_w) // strides[1] + 1
+    last_read = (out_w - 1) * strides[1] + kernel_x * (block // lanes)
+    data = pad_spatial(data, (top, left, bottom, max(right, last_read - left - width)))
+    out_h = (int(data.shape[2]) - kernel_h) // strides[0] + 1
+    ic, kh, kx, ci = (
+        te.reduce_axis((0, extent), name)
+        for name, extent in (("ic", 1), ("kh", kernel_h), ("kx", kernel_x), ("ci", block))
+    )
+
+    def product(n, oc, h, w, co):
+        x = w * strides[1] + kx * (block // lanes) + ci // lanes
+        value, factor = data[n, ic, h * strides[0] + kh, x, ci % lanes], weight[oc, ic, kh, kx, ci, co]
+        return te.sum(tirx.Cast(sum_dtype, value) * tirx.Cast(sum_dtype, factor), axis=[ic, kh, kx, ci])
+
+    return te.compute((data.shape[0], out_blocks, out_h, out_w, out_lanes), product, name="conv2d_nchwc")
 
 
 def depthwise_conv2d_nchwc(data, weight, strides, padding, dilation):

@@ -33,7 +33,8 @@ class FoldNormalization:
         main = mod.get_global_var("main")
         mutator = _Rewriter(mod, plan)
         for image in plan.kernels:
-            mutator.builder_.update_func(plan.bindings[image].args[0], preprocess_kernel(*plan.kernels[image]))
+            kernel = preprocess_kernel(*plan.kernels[image], taps_given=True)
+            mutator.builder_.update_func(plan.bindings[image].args[0], kernel)
         mutator.builder_.update_func(main, mutator.visit_expr(mod["main"]))
         return relax.transform.DeadCodeElimination(["main"])(mutator.builder_.get())
 

@@ -1,8 +1,9 @@
 """``main`` takes the camera's uint8 frame; colour, resize, padding and normalization become one kernel in front.
 
-The kernel reads the frame where it is. Its frame parameters (PrimFunc attribute ``tz.strided_params``) have symbolic
-row strides, so a caller's rows may be padded: in ``relax.build``'s virtual machine and in a direct call alike, the
-strides come with the tensor. They ask for no alignment of the data either.
+The kernel reads the frame where it is, and the table of taps: a constant where the frame's size is fixed, else made by
+a small kernel before it. Its frame parameters (PrimFunc attribute ``tz.strided_params``) have symbolic row strides, so
+a caller's rows may be padded: in ``relax.build``'s virtual machine and in a direct call alike, the strides come with
+the tensor. They ask for no alignment of the data either.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from tvm import relax
 from tvm_zerocopy.specs import Frame, Preprocess
 
 from .model_image import image_parameter
-from .preprocess_kernel import frame_tensors, preprocess_kernel
+from .preprocess_kernel import frame_tensors, open_sizes, preprocess_kernel, taps_kernel
 from .tensor_types import tensor_of
 
 
@@ -47,16 +48,21 @@ class FusePreprocess:
         parameters = [tensor_of(param.name, param.ty) for param in main.params]
         position, size = image_parameter(parameters, main.attrs, self.frame, self.preprocess)
         image = main.params[position]
-        kernel = preprocess_kernel(self.frame, self.preprocess, *size, parameters[position].dtype)
         tensors = frame_tensors(self.frame)
         inputs = [relax.Var(n, relax.TensorType(s, "uint8")) for n, s in zip(tensors.names, tensors.shapes)]
-        builder = relax.BlockBuilder(mod)
-        kernel_var = builder.add_func(kernel, "preprocess")
-        call = builder.normalize(relax.call_tir(kernel_var, inputs, out_ty=image.ty))
+        builder, dtype, bindings = relax.BlockBuilder(mod), parameters[position].dtype, []
+        taps = taps_kernel(self.frame, self.preprocess, *size)
+        if self.frame.dynamic:
+            table = relax.DataflowVar("taps", relax.TensorType(taps.params[-1].shape, "int32"))
+            made = relax.call_tir(builder.add_func(taps, "preprocess_taps"), open_sizes(tensors), table.ty)
+            bindings.append(relax.VarBinding(table, builder.normalize(made)))
+        else:
+            table = _constant(taps)
+        kernel = preprocess_kernel(self.frame, self.preprocess, *size, dtype, taps_given=True)
+        call = relax.call_tir(builder.add_func(kernel, "preprocess"), [*inputs, table], image.ty)
+        bindings.append(relax.VarBinding(image, builder.normalize(call)))
         params = [*main.params[:position], *inputs, *main.params[position + 1 :]]
-        function = relax.Function(
-            params, _prepend(main.body, relax.VarBinding(image, call)), main.ret_ty, main.is_pure, main.attrs
-        )
+        function = relax.Function(params, _prepend(main.body, bindings), main.ret_ty, main.is_pure, main.attrs)
         if main.attrs and "num_input" in main.attrs:  # inputs before weights
             function = function.with_attr("num_input", int(main.attrs["num_input"]) + len(inputs) - 1)
         function = function.with_attr("tz.frame", self.frame.to_json())
@@ -65,11 +71,18 @@ class FusePreprocess:
         return relax.transform.Normalize()(builder.get())
 
 
-def _prepend(body: relax.SeqExpr, binding: relax.Binding) -> relax.SeqExpr:
-    """The body with one binding more, first in its first dataflow block."""
+def _constant(kernel: tvm.tirx.PrimFunc) -> tvm.ir.GenericConst:
+    """What a kernel without inputs writes. (``relax.transform.FoldConstant`` stops at 1024 elements.)"""
+    made = tvm.runtime.empty([int(side) for side in kernel.params[0].shape], kernel.params[0].dtype)
+    tvm.compile(kernel, "llvm")["main"](made)
+    return relax.const(made)
+
+
+def _prepend(body: relax.SeqExpr, bindings) -> relax.SeqExpr:
+    """The body with more bindings, first in its first dataflow block."""
     first, *rest = body.blocks
     if isinstance(first, relax.DataflowBlock):
-        blocks = [relax.DataflowBlock([binding, *first.bindings]), *rest]
+        blocks = [relax.DataflowBlock([*bindings, *first.bindings]), *rest]
     else:
-        blocks = [relax.DataflowBlock([binding]), first, *rest]
+        blocks = [relax.DataflowBlock(bindings), first, *rest]
     return relax.SeqExpr(blocks, body.body)

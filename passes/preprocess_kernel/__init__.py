@@ -1,6 +1,15 @@
 """Colour conversion, resize, padding and normalization as one kernel."""
 
 from .kernel import KERNEL_ATTR, STRIDED_ATTR, preprocess_kernel
+from .taps import open_sizes, taps_kernel
 from .tensors import FrameTensors, frame_tensors
 
-__all__ = ["KERNEL_ATTR", "STRIDED_ATTR", "FrameTensors", "frame_tensors", "preprocess_kernel"]
+__all__ = [
+    "KERNEL_ATTR",
+    "STRIDED_ATTR",
+    "FrameTensors",
+    "frame_tensors",
+    "open_sizes",
+    "preprocess_kernel",
+    "taps_kernel",
+]

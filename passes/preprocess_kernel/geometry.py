@@ -51,7 +51,8 @@ def symbolic_letterbox(height, width, input_height: int, input_width: int, prepr
 def _axis(size, start, new):
     if isinstance(size, int):
         return Axis(size, start, new, tir.const(1 / (new / size), "float64"))
-    step = tir.const(1, "float64") / (_float64(new) / _float64(size))  # OpenCV inverts the inverse
+    # OpenCV inverts the inverse. The max changes nothing: TVM's analysis of integers takes the ratio for zero.
+    step = tir.const(1, "float64") / tir.max(_float64(new) / _float64(size), tir.const(1e-300, "float64"))
     return Axis(tir.Cast("int32", size), start, new, step)
 
 

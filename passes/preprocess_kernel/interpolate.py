@@ -10,11 +10,12 @@ from .ops import tir
 COEFFICIENT_BITS = 11  # OpenCV's INTER_RESIZE_COEF_BITS
 
 
-def linear_taps(axis: Axis, position, weight_at_edge: bool, bind: Callable):
+def linear_taps(axis: Axis, position, weight_at_edge, bind: Callable):
     """What the input's pixel ``position`` (int32) interpolates between along one axis.
 
     Returns four int32: the two source indices and their weights times 2048. Outside the picture the first index is -1.
-    ``weight_at_edge``: beyond the outermost pixel centres OpenCV's columns forget the second weight, its rows keep it.
+    ``weight_at_edge`` (bool): beyond the outermost pixel centres OpenCV's columns forget the second weight, its rows
+    keep it.
     """
     target = position - axis.start
     half = tir.const(0.5, "float64")
@@ -24,9 +25,8 @@ def linear_taps(axis: Axis, position, weight_at_edge: bool, bind: Callable):
     at = bind("at", tir.Cast("float32", product - half))
     below = bind("below", tir.floor(at))
     index, weight, last = bind("index", tir.Cast("int32", below)), at - below, axis.size - 1
-    if not weight_at_edge:
-        weight = tir.Select(tir.any(index < 0, index >= last), tir.const(0, "float32"), weight)
-    weight = bind("weight", weight)
+    forgotten = tir.all(tir.Not(weight_at_edge), tir.any(index < 0, index >= last))
+    weight = bind("weight", tir.Select(forgotten, tir.const(0, "float32"), weight))
     first, second = (tir.max(tir.min(i, last), 0) for i in (index, index + 1))
     weights = (_fixed_point(tir.const(1, "float32") - weight), _fixed_point(weight))
     return (_inside_or_minus_one(axis, target, first), second, *weights)

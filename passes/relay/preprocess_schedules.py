@@ -44,15 +44,11 @@ def _cpu(sch: tir.Schedule) -> None:
 
 
 def _gpu(sch: tir.Schedule) -> None:
-    """``schedules.cuda.preprocess`` for Relay: a launch for each table, then a thread an output pixel."""
-    for table in ("rows", "columns"):
-        (position,) = sch.get_loops(sch.get_block(table))
-        block, thread = sch.split(position, [None, TABLE_THREADS])
-        sch.bind(block, "blockIdx.x")
-        sch.bind(thread, "threadIdx.x")
-    for block in sch.get_child_blocks(sch.get_block("root")):
-        if sch.get(block).name_hint == "geometry":  # of a size known at run time only: a launch of one thread
-            sch.bind(sch.add_unit_loop(block), "threadIdx.x")
+    """``schedules.cuda.preprocess`` for Relay: a launch for the table of taps, then a thread an output pixel."""
+    (position,) = sch.get_loops(sch.get_block("taps"))
+    block, thread = sch.split(position, [None, TABLE_THREADS])
+    sch.bind(block, "blockIdx.x")
+    sch.bind(thread, "threadIdx.x")
 
     batch, row, tile, _ = sch.get_loops(sch.get_block("pixel"))
     row_block, row_thread = sch.split(row, [None, ROWS])

@@ -6,7 +6,8 @@ from .bfloat16_conv2d import Bfloat16Conv2d
 from .conv2d import Conv2dNCHWc
 from .fallback import Fallback
 from .machine import Machine, machine_of
-from .preprocess import Preprocess
+from .matmul import Matmul
+from .preprocess import Preprocess, PreprocessTaps
 from .winograd import WinogradConv2dNCHWc
 from .winograd_strided import WinogradStridedConv2dNCHWc
 
@@ -15,10 +16,12 @@ def rules():
     """The rules in the order in which they are tried."""
     return [
         Preprocess(),
+        PreprocessTaps(),
         Bfloat16Conv2d(),
         WinogradConv2dNCHWc(),
         WinogradStridedConv2dNCHWc(),
         Conv2dNCHWc(),
+        Matmul(),
         Fallback(),
     ]
 
@@ -28,7 +31,9 @@ __all__ = [
     "Conv2dNCHWc",
     "Fallback",
     "Machine",
+    "Matmul",
     "Preprocess",
+    "PreprocessTaps",
     "WinogradConv2dNCHWc",
     "WinogradStridedConv2dNCHWc",
     "machine_of",

@@ -6,7 +6,7 @@ from .base import Rule, schedule_of
 
 
 class Preprocess(Rule):
-    """Kernels marked ``tz.kernel = "preprocess"``: small tables, then per tile of a row a gather and the arithmetic."""
+    """Kernels marked ``tz.kernel = "preprocess"``: per tile of a row a gather, then the arithmetic."""
 
     def apply(self, func, target, tuning=False):
         if func.attrs.get("tz.kernel") != "preprocess":
@@ -17,3 +17,10 @@ class Preprocess(Rule):
         sch.parallel(sch.fuse(frame, row))
         sch.vectorize(pixel)  # the gather stays scalar: CPUs have no vector load of scattered bytes
         return sch
+
+
+class PreprocessTaps(Rule):
+    """Kernels marked ``tz.kernel = "preprocess_taps"``, a thousand numbers: one core, as they are."""
+
+    def apply(self, func, target, tuning=False):
+        return schedule_of(func) if func.attrs.get("tz.kernel") == "preprocess_taps" else None

@@ -115,7 +115,7 @@ def _schedule(sch, name, tile, gemm, tuning=False):
         rows, columns = sch.get_loops(shared)[-2:]
         if transposed:
             sch.transform_layout(shared, ("write", 0), lambda *place: (*place[:-2], place[-1], place[-2]))
-        lanes = 1 if transposed and gemm.gathered else VECTOR
+        lanes = min(gemm.stretch, VECTOR) if transposed else VECTOR
         if transposed:  # neighbouring threads take neighbouring pixels: their stores fall into different banks
             outer, lane = sch.split(columns, [None, lanes])
             sch.reorder(outer, rows, lane)

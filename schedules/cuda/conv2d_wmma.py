@@ -98,7 +98,7 @@ def _schedule(sch, name, tile, gemm):
     m, m_inner = sch.split(m, [None, SIDE])
     n, n_inner = sch.split(n, [None, SIDE])
     k, k_inner = sch.split(reduction[-1], [None, SIDE])
-    chunk = k if gemm.gathered else sch.fuse(reduction[0], k)
+    chunk = sch.fuse(reduction[0], k) if gemm.chunked else k
     sch.reorder(m, n, chunk, m_inner, n_inner, k_inner)
     outer = sch.blockize(m_inner)
     chunk, part = sch.split(chunk, [None, 1])
@@ -118,7 +118,7 @@ def _schedule(sch, name, tile, gemm):
         sch.compute_at(shared, chunk)
         inline_producers(sch, shared)
         sch.storage_align(shared, 0, axis=-2, factor=SIDE, offset=PADDING)
-        lanes = 1 if index == 0 and gemm.gathered else VECTOR
+        lanes = min(gemm.stretch, VECTOR) if index == 0 else VECTOR
         _spread(sch, sch.fuse(*sch.get_loops(shared)[-2:]), tile.warps, lanes)
         fragment = sch.cache_read(outer, index, scope)
         sch.compute_at(fragment, part)

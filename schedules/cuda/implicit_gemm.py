@@ -2,7 +2,7 @@
 
 The matrix of the pixels' windows is never stored: what a block of threads needs of it is gathered into shared memory,
 chunk by chunk. Rows are the output's pixels in memory order, columns its channels, and the reduction runs over (channel
-block, window row, window column, channel in the block), so that its 16 innermost steps are one stretch of memory.
+block, window row, window column, channel in the block), so that a block's channels are one stretch of memory.
 """
 
 from __future__ import annotations
@@ -18,18 +18,25 @@ from .base import inline_producers
 
 @dataclass(frozen=True)
 class Gemm:
-    """Extents of the product; ``gathered``: channels are not in blocks (a first layer), elements are read singly."""
+    """Extents of the product.
+
+    ``chunked``: the reduction's innermost axis is a block of channels (of pixels, in a first layer that reads those);
+    else elements are read singly. ``stretch``: elements that are sure to be one stretch of memory, padding or not.
+    """
 
     rows: int
     columns: int
     depth: int
-    gathered: bool
+    chunked: bool
+    stretch: int
 
     @classmethod
     def of(cls, sch, block) -> Gemm:
         extents = [int(var.dom.extent) for var in sch.get(block).iter_vars]
         n, oc, h, w, co = extents[:5]
-        return cls(n * h * w, oc * co, int(np.prod(extents[5:])), len(extents) == 8)
+        chunked = len(extents) == 9
+        stretch = int(sch.get(block).reads[0].source.shape[-1]) if chunked else 1
+        return cls(n * h * w, oc * co, int(np.prod(extents[5:])), chunked, stretch)
 
     @property
     def has_all_axes(self) -> bool:
@@ -46,7 +53,7 @@ def as_matrix_product(sch, block, tile) -> None:
     """
     extents = [int(var.dom.extent) for var in sch.get(block).iter_vars]
     rows, columns = (0, 2, 3), (1, 4)  # numbers of n h w, oc co; then come ic kh kw ci
-    chunks, steps = ((), (5, 6, 7)) if len(extents) == 8 else ((5, 6, 7), (8,))
+    chunks, steps = ((5, 6, 7), (8,)) if len(extents) == 9 else ((), (5, 6, 7))
     chunked = [chunks] if chunks else []
 
     def fused(numbers, indices):

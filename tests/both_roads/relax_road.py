@@ -18,9 +18,10 @@ from tvm_zerocopy.passes.fold_normalization import FoldNormalization
 from tvm_zerocopy.passes.fuse_detection_head import FuseDetectionHead
 from tvm_zerocopy.passes.fuse_preprocess import FusePreprocess
 from tvm_zerocopy.passes.lower_main import LowerMainToPrimFunc
-from tvm_zerocopy.passes.preprocess_kernel import preprocess_kernel
+from tvm_zerocopy.passes.preprocess_kernel import frame_tensors, preprocess_kernel, taps_kernel
 from tvm_zerocopy.program import build_module
 from tvm_zerocopy.schedules.cpu import Preprocess as PreprocessSchedule
+from tvm_zerocopy.schedules.cpu import PreprocessTaps
 from tvm_zerocopy.specs import YUV_420, Frame, Preprocess
 from tvm_zerocopy.targets import resolve_target
 
@@ -155,35 +156,49 @@ def compiled(func):
 
 
 def _tensor(array):
-    """The array's own memory, whatever its alignment and strides."""
-    return tvm_ffi.from_dlpack(array, require_alignment=0)
+    """The array's own memory, whatever its alignment and strides; a number as it is."""
+    return tvm_ffi.from_dlpack(array, require_alignment=0) if isinstance(array, np.ndarray) else array
 
 
 @functools.lru_cache(maxsize=None)
 def image_program(frame, preprocess, size=INPUT):
-    """The preprocess kernel, scheduled and built, as ``run(*frame arrays) -> image``; arrays are read in place."""
-    run = compiled(PreprocessSchedule().apply(preprocess_kernel(frame, preprocess, *size), CPU).mod)
+    """The preprocess kernels, scheduled and built, as ``run(*frame arrays) -> image``; arrays are read in place."""
+    taps = taps_kernel(frame, preprocess, *size)
+    fill = compiled(PreprocessTaps().apply(taps, CPU).mod)
+    run = compiled(PreprocessSchedule().apply(_kernel(frame, preprocess, size), CPU).mod)
     shape = (frame.batch, 3, *size) if preprocess.layout == "NCHW" else (frame.batch, *size, 3)
+    is_open = [isinstance(side, tvm.tirx.Var) for side in frame_tensors(frame).shapes[0]]
 
     def image(*arrays):
-        memory = np.empty(math.prod(shape) + 16, np.float32)  # outputs lie on 64-byte boundaries
-        start = -memory.ctypes.data % 64 // 4
-        made = memory[start : start + math.prod(shape)].reshape(shape)
-        run(*arrays, made)
+        table, made = _aligned(taps.params[-1].shape, np.int32), _aligned(shape, np.float32)
+        fill(*(size for size, open_ in zip(arrays[0].shape, is_open) if open_), table)
+        run(*arrays, table, made)
         return made
 
     return image
 
 
+def _kernel(frame, preprocess, size):
+    return preprocess_kernel(frame, preprocess, *size, taps_given=True)
+
+
+def _aligned(shape, dtype):
+    """An array on a 64-byte boundary, where outputs lie."""
+    shape = [int(side) for side in shape]
+    memory = np.empty(math.prod(shape) + 16, dtype)
+    start = -memory.ctypes.data % 64 // memory.itemsize
+    return memory[start : start + math.prod(shape)].reshape(shape)
+
+
 def samples_gathered(frame, preprocess, size):
     """How many samples the kernel reads before it interpolates."""
-    sch = tvm.s_tir.Schedule(preprocess_kernel(frame, preprocess, *size))
+    sch = tvm.s_tir.Schedule(_kernel(frame, preprocess, size))
     return math.prod(int(extent) for extent in sch.get(sch.get_sblock("gather")).writes[0].source.shape)
 
 
 def memory_of_kernels(frame, preprocess, size):
     """(elements allocated, stores into the image) of the kernel as others schedule it, and as it is scheduled here."""
-    func = preprocess_kernel(frame, preprocess, *size)
+    func = _kernel(frame, preprocess, size)
     return [_memory(mod) for mod in (tvm.IRModule({"main": func}), PreprocessSchedule().apply(func, CPU).mod)]
 
 
@@ -260,7 +275,9 @@ def results(mod):
 
 def preprocess_of(mod):
     """What the module's preprocess kernel does."""
-    (found,) = (f for f in mod.functions.values() if isinstance(f, tvm.tirx.PrimFunc))
+    (found,) = (
+        f for f in mod.functions.values() if "tz.preprocess" in (f.attrs or {}) and isinstance(f, tvm.tirx.PrimFunc)
+    )
     return Preprocess.from_json(found.attrs["tz.preprocess"])
 
 

@@ -85,7 +85,7 @@ def kernel_stages(program: dict) -> list[str]:
     """
     return [
         "preprocess"
-        if any(view["in"] == "input" for view in call["inputs"])
+        if call["kernel"].startswith("preprocess") or any(view["in"] == "input" for view in call["inputs"])
         else "post-process"
         if call["kernel"].startswith(POSTPROCESS_KERNELS)
         else "inference"
