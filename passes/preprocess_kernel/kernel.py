@@ -79,7 +79,7 @@ class _Kernel:
         check_size(self.frame, self.tensors)
         if not self.taps_given:
             self.taps.allocate()
-            self.taps.fill()
+            self.taps.fill(sizes_in_memory=True)
         sides = range(self.taps.sides)
         self.corners = [(i, j) for i in sides for j in sides]
         shape = (len(self.samples), len(sides), len(sides), batch, height, width)

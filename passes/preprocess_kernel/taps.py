@@ -68,9 +68,15 @@ class TapTable:
         """Entry ``k`` of the output's column ``x``."""
         return self._table[k, self._input[0] + x]
 
-    def fill(self):
-        """Emit the loop that writes the table."""
-        rows, columns = self._at_run_time() if self._frame.dynamic else self._axes
+    def fill(self, sizes_in_memory: bool = False):
+        """Emit the loop that writes the table.
+
+        ``sizes_in_memory``: the frame's open sizes are no plain parameters, so that on a GPU the host cannot read them;
+        what follows from them is computed by a block of its own, ``geometry``.
+        """
+        rows, columns = self._axes
+        if self._frame.dynamic:
+            rows, columns = self._stored_axes() if sizes_in_memory else self._bound_axes()
         height, width = self._input
         with T.serial(0, height + width) as position, T.sblock("taps"):
             v = T.axis.spatial(height + width, position)
@@ -81,13 +87,22 @@ class TapTable:
             for k, value in enumerate(values[: self.shape[0]]):
                 T.buffer_store(self._table, value, [k, v])
 
-    def _at_run_time(self):
-        """The picture's rows and columns, computed once a call."""
-        names = "rows", "columns"
+    def _bound_axes(self):
+        """The picture's rows and columns as variables, computed once a call."""
+        named = zip(("rows", "columns"), self._axes)
         return [
-            Axis(*(_bind(f"{name}_{field}", value) for field, value in axis._asdict().items()))
-            for name, axis in zip(names, self._axes)
+            Axis(*(_bind(f"{name}_{field}", value) for field, value in axis._asdict().items())) for name, axis in named
         ]
+
+    def _stored_axes(self):
+        """The same in memory."""
+        places, steps = allocate("places", (2, 2), "int32"), allocate("steps", (2,), "float64")
+        with T.sblock("geometry"):
+            for k, axis in enumerate(self._axes):
+                T.buffer_store(places, axis.start, [k, 0])
+                T.buffer_store(places, axis.new, [k, 1])
+                T.buffer_store(steps, axis.step, [k])
+        return [Axis(axis.size, places[k, 0], places[k, 1], steps[k]) for k, axis in enumerate(self._axes)]
 
 
 def allocate(name, shape, dtype):

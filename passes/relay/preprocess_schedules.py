@@ -49,6 +49,9 @@ def _gpu(sch: tir.Schedule) -> None:
     block, thread = sch.split(position, [None, TABLE_THREADS])
     sch.bind(block, "blockIdx.x")
     sch.bind(thread, "threadIdx.x")
+    for block in sch.get_child_blocks(sch.get_block("root")):
+        if sch.get(block).name_hint == "geometry":  # of a size known at run time only: a launch of one thread
+            sch.bind(sch.add_unit_loop(block), "threadIdx.x")
 
     batch, row, tile, _ = sch.get_loops(sch.get_block("pixel"))
     row_block, row_thread = sch.split(row, [None, ROWS])

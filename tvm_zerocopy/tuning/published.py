@@ -135,8 +135,12 @@ def log_folder(path) -> Path:
 
 
 def publish(folder, destination, facts: dict) -> int:
-    """Write the best records of a run's log, deduplicated, with their manifest; how many."""
-    records = log.best(log.read(folder).records, KEEP)
+    """Write the best records of the manifest's workloads, deduplicated, with the manifest; how many.
+
+    A run's folder may hold others too, of kernels that the model had before.
+    """
+    workloads = {workload["hash"] for workload in facts["workloads"]}
+    records = [r for r in log.best(log.read(folder).records, KEEP) if shash2hex(r.workload.mod) in workloads]
     if not records:
         raise ArtifactError(f"{folder} holds no record of a candidate that ran; nothing to publish")
     log.write(destination, records, packed=True)

@@ -174,7 +174,19 @@ def test_what_is_no_log_is_refused(tmp_path, target):
 
 def test_a_run_without_results_is_not_published(tmp_path):
     with pytest.raises(ArtifactError, match="nothing to publish"):
-        published.publish(tmp_path, tmp_path / "out", {})
+        published.publish(tmp_path, tmp_path / "out", {"workloads": []})
+
+
+def test_kernels_that_the_model_had_before_are_not_published(tmp_path, run, task, target, rules):
+    """A folder keeps what was measured for an older version of the model."""
+    before = ms.database.Workload(dense_workload(32))
+    (space,) = sketches(rules, before.mod, target)
+    sch = next(enumerate_points(before.mod, space))
+    log.write(run, [*log.read(run).records, ms.database.TuningRecord(sch.trace, before, [0.001], target, [])])
+    assert len(log.best_seconds(run)) == 2
+    assert published.publish(run, tmp_path / "out", facts(run, task, target)) == 1
+    (record,) = log.read(tmp_path / "out").records
+    assert log.shash2hex(record.workload.mod) == task.hash
 
 
 def test_check_applies_and_compiles_every_record(run):
