@@ -35,8 +35,8 @@ class Slot(NamedTuple):
 class BoundExecutor(HeldRun):
     """An executor whose inputs and outputs are somebody's buffers; ``run`` and ``outputs`` are all there is to it."""
 
-    def __init__(self, call: Callable, inputs: List[ExternalBuffer], outputs: List[ExternalBuffer]):
-        super().__init__(inputs, outputs)
+    def __init__(self, call: Callable, inputs: List[ExternalBuffer], outputs: List[ExternalBuffer], on_cuda: bool):
+        super().__init__(inputs, outputs, on_cuda)
         self._call, self._tried = call, False
         self.outputs = outputs
 
@@ -134,7 +134,8 @@ def bind_external_buffers(
     _require_apart(read, written)  # nothing is bound before all is checked
     given = {name: tensor_on(buffer, slots[name].device) for name, buffer in read.items()}
     taken = [tensor_on(buffer, slot.device) for buffer, slot in zip(written, program.outputs)]
-    return BoundExecutor(program.bind(given, taken), list(read.values()), written)
+    on_cuda = any(slot.device == CUDA for slot in (*slots.values(), *program.outputs))
+    return BoundExecutor(program.bind(given, taken), list(read.values()), written, on_cuda)
 
 
 class _Graph:

@@ -40,9 +40,9 @@ def test_after_the_front_main_takes_the_frame_and_gives_boxes(stages):
     assert all(name in main.attrs for name in ("tz.frame", "tz.preprocess", "tz.nms"))
 
 
-def test_preprocessing_is_one_kernel_and_detection_two(stages):
+def test_preprocessing_is_one_kernel_after_its_table_and_detection_two(stages):
     called = kernels(stages["FuseTIR"])
-    assert called[0] == "preprocess" and called.count("preprocess") == 1
+    assert called[:2] == ["preprocess_taps", "preprocess"] and called.count("preprocess") == 1
     assert called[-2:] == ["filter_candidates", "select_detections"]
 
 

@@ -9,8 +9,7 @@ class HeldRun:
     """One call of a program on the caller's buffers; a subclass's ``_call`` makes it.
 
     Calling it raises BufferError if a buffer was freed, moved by its owner or is held by the host, and UnsupportedError
-    in a process that was forked after a run. ``on_cuda``: the
-    program runs on CUDA's default stream.
+    in a process that was forked after a run. ``on_cuda``: the program runs on CUDA's default stream.
     """
 
     def __init__(self, inputs, outputs, on_cuda: bool = False):
