@@ -8,11 +8,10 @@ import numpy as np
 import tvm
 from tvm import relax, te, tirx
 
-from tvm_zerocopy.specs import Frame, Preprocess
-
 from . import blocked_ops
 from .block_layout import KeptAsFloat32, convert, ints, static_shape
-from .preprocess_kernel import KERNEL_ATTR, preprocess_kernel
+from .fuse_preprocess import called_kernel
+from .preprocess_kernel import preprocess_kernel, specs_of
 
 OUT_ELEMENTWISE_FUSABLE = 4  # tvm::relay::OpPatternKind::kOutEWiseFusable
 BLOCK = 16  # channels: the side of a tensor core's tile (wmma m16n16k16)
@@ -62,20 +61,14 @@ class _KeptAsFloat16(KeptAsFloat32):
         out_channels, in_channels = kernel.shape[:2]
         strides, padding, dilation = ints(attrs.strides), ints(attrs.padding), ints(attrs.dilation)
         compute = partial(conv2d_float16, strides=strides, padding=padding, dilation=dilation)
-        if in_channels < BLOCK and data not in converter.twins:  # a first layer: no channels to put in blocks
-            operand = converter.plain(data)
-            pixels = self._pixels(converter, operand) if dilation == [1, 1] else None
-            if pixels is None:
-                packed = blocked_ops.pack_outputs(kernel, BLOCK)
-            else:
-                operand, packed = pixels, blocked_ops.pack_pixel_filter(kernel, BLOCK, PIXEL)
-                compute = partial(
-                    blocked_ops.conv2d_pixels,
-                    kernel_w=kernel.shape[3],
-                    strides=strides,
-                    padding=padding,
-                    sum_dtype="float32",
-                )
+        first = in_channels < BLOCK and data not in converter.twins  # a first layer: no channels to put in blocks
+        pixels = self._pixels(converter, converter.plain(data)) if first and dilation == [1, 1] else None
+        if pixels is not None:
+            operand, packed = pixels, blocked_ops.pack_pixel_filter(kernel, BLOCK, PIXEL)
+            window = {"kernel_w": kernel.shape[3], "strides": strides, "padding": padding}
+            compute = partial(blocked_ops.conv2d_pixels, **window, sum_dtype="float32")
+        elif first:
+            operand, packed = converter.plain(data), blocked_ops.pack_outputs(kernel, BLOCK)
         else:
             operand = converter.moved(converter.blocked(data))
             packed = blocked_ops.pack_filter(kernel, BLOCK)
@@ -87,19 +80,15 @@ class _KeptAsFloat16(KeptAsFloat32):
     def _pixels(self, converter, image):
         """The image as float16 pixels of ``PIXEL`` values, if a preprocess kernel makes it; else None."""
         call, builder = converter.lookup_binding(image), converter.builder_
-        if not isinstance(call, relax.Call) or call.op != tvm.ir.Op.get("relax.call_tir"):
-            return None
-        kernel = builder.get()[call.args[0]]
-        if kernel.attrs.get(KERNEL_ATTR) != "preprocess":
+        kernel = called_kernel(builder.get(), call)
+        if kernel is None:
             return None
         if image not in self._images:
-            frame, spec = Frame.from_json(kernel.attrs["tz.frame"]), Preprocess.from_json(kernel.attrs["tz.preprocess"])
             n, _, height, width = static_shape(image)
-            made = preprocess_kernel(frame, spec, height, width, "float16", taps_given=True, lanes=PIXEL)
+            made = preprocess_kernel(*specs_of(kernel), height, width, "float16", taps_given=True, lanes=PIXEL)
             out_type = relax.TensorType((n, 1, height, width, PIXEL), "float16")
             made = builder.add_func(made.without_attr("global_symbol"), "preprocess_pixels")
-            call = relax.call_tir(made, call.args[1], out_type)
-            self._images[image] = builder.emit(call)
+            self._images[image] = builder.emit(relax.call_tir(made, call.args[1], out_type))
         return self._images[image]
 
 

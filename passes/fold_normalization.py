@@ -12,8 +12,9 @@ import tvm
 from tvm import relax
 
 from .fold_plan import Convolution, FoldPlan
+from .fuse_preprocess import called_kernel
 from .input_affine import ImageTracer, is_constant, replay
-from .preprocess_kernel import KERNEL_ATTR, preprocess_kernel
+from .preprocess_kernel import preprocess_kernel
 from .tensor_types import tensor_of
 
 
@@ -50,15 +51,8 @@ class _Plan(FoldPlan):
         return [param for param, ty in types.items() if ty.dtype == "float32" and len(ty.sides) == 4]
 
     def made_images(self):
-        kernels = {var: self._kernel(value) for var, value in self.bindings.items()}
+        kernels = {var: called_kernel(self._mod, value) for var, value in self.bindings.items()}
         return {var: kernel for var, kernel in kernels.items() if kernel is not None}
-
-    def _kernel(self, value):
-        """The preprocess kernel that ``value`` calls, or None."""
-        if not isinstance(value, relax.Call) or value.op != tvm.ir.Op.get("relax.call_tir"):
-            return None
-        func = self._mod[value.args[0]]
-        return func if func.attrs.get(KERNEL_ATTR) == "preprocess" else None
 
     def convolutions(self):
         for var, call in self.bindings.items():

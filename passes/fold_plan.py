@@ -9,6 +9,7 @@ from tvm_zerocopy.specs import Frame, Preprocess
 
 from .channel_affine import Channels, Fold, fold_into_weights, normalized, unchanged
 from .model_image import Tensor
+from .preprocess_kernel import specs_of
 
 
 class Convolution(NamedTuple):
@@ -38,8 +39,7 @@ class FoldPlan:
         self.kernels: Dict[Any, tuple] = {}
         made = self.made_images()
         for image, kernel in made.items():
-            frame = Frame.from_json(str(kernel.attrs["tz.frame"]))
-            self._fold_kernel(image, frame, Preprocess.from_json(str(kernel.attrs["tz.preprocess"])))
+            self._fold_kernel(image, *specs_of(kernel))
         if not self.kernels:
             sources = {image: self._as_it_is(image) for image in (*self.given_images(), *made)}
             folds = ((each.key, _fold(each, channels)) for each, channels in self._affine(sources))

@@ -14,7 +14,7 @@ from tvm import relax
 from tvm_zerocopy.specs import Frame, Preprocess
 
 from .model_image import image_parameter
-from .preprocess_kernel import frame_tensors, open_sizes, preprocess_kernel, taps_kernel
+from .preprocess_kernel import KERNEL_ATTR, frame_tensors, open_sizes, preprocess_kernel, taps_kernel
 from .tensor_types import tensor_of
 
 
@@ -69,6 +69,14 @@ class FusePreprocess:
         function = function.with_attr("tz.preprocess", self.preprocess.to_json())
         builder.update_func(mod.get_global_var("main"), function)
         return relax.transform.Normalize()(builder.get())
+
+
+def called_kernel(mod: tvm.IRModule, value) -> tvm.tirx.PrimFunc | None:
+    """The preprocess kernel that an expression of a module's Relax function calls, or None."""
+    if not isinstance(value, relax.Call) or value.op != tvm.ir.Op.get("relax.call_tir"):
+        return None
+    func = mod[value.args[0]]
+    return func if func.attrs.get(KERNEL_ATTR) == "preprocess" else None
 
 
 def _constant(kernel: tvm.tirx.PrimFunc) -> tvm.ir.GenericConst:

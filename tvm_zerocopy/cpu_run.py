@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .buffers import ExternalBuffer
-from .buffers.held import HeldRun
+from .buffers.held import HeldRun, as_host_memory
 
 
 class Run(HeldRun):
@@ -22,15 +21,7 @@ class Run(HeldRun):
     def __init__(self, function, inputs, outputs, private):
         super().__init__(inputs, outputs)
         self._function = function
-        self._arguments = tuple(map(_host_tensor, (*inputs, *outputs, *private)))
+        self._arguments = tuple(as_host_memory(buffer).tensor() for buffer in (*inputs, *outputs, *private))
 
     def _call(self) -> None:
         self._function(*self._arguments)
-
-
-def _host_tensor(buffer: ExternalBuffer):
-    if buffer.kind != "host":  # CUDA's host-visible memory, seen from the CPU
-        buffer = ExternalBuffer.from_pointer(
-            buffer.address, buffer.shape, buffer.dtype, buffer.strides, writable=buffer.writable, owner=buffer
-        )
-    return buffer.tensor()

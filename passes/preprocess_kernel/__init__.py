@@ -1,6 +1,6 @@
 """Colour conversion, resize, padding and normalization as one kernel."""
 
-from .kernel import KERNEL_ATTR, STRIDED_ATTR, preprocess_kernel
+from .kernel import KERNEL_ATTR, STRIDED_ATTR, preprocess_kernel, specs_of
 from .taps import open_sizes, taps_kernel
 from .tensors import FrameTensors, frame_tensors
 
@@ -11,5 +11,6 @@ __all__ = [
     "frame_tensors",
     "open_sizes",
     "preprocess_kernel",
+    "specs_of",
     "taps_kernel",
 ]

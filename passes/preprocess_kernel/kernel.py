@@ -5,7 +5,7 @@ row, gather the samples that it interpolates between, and from them compute RGB,
 tile's samples are all that lies between frame and output.
 """
 
-from typing import Optional
+from typing import Optional, Tuple
 
 from tvm.script.ir_builder import IRBuilder
 
@@ -47,6 +47,12 @@ def preprocess_kernel(
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         _Kernel(frame, preprocess, (input_height, input_width), dtype, taps_given, lanes).emit()
     return builder.get()
+
+
+def specs_of(kernel: tir.PrimFunc) -> Tuple[Frame, Preprocess]:
+    """What a kernel of ``preprocess_kernel`` was made for."""
+    frame, preprocess = (str(kernel.attrs[name]) for name in ("tz.frame", "tz.preprocess"))
+    return Frame.from_json(frame), Preprocess.from_json(preprocess)
 
 
 class _Kernel:

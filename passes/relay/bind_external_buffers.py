@@ -11,7 +11,7 @@ from tvm.contrib.graph_executor import GraphModule
 from tvm.runtime.vm import VirtualMachine
 
 from tvm_zerocopy.buffers import ExternalBuffer
-from tvm_zerocopy.buffers.held import HeldRun
+from tvm_zerocopy.buffers.held import HeldRun, as_host_memory
 from tvm_zerocopy.errors import BufferError, UnsupportedError
 
 from .tensor_types import tensor_of
@@ -277,8 +277,4 @@ def require_aligned(what: str, buffer: ExternalBuffer) -> None:
 
 def tensor_on(buffer: ExternalBuffer, device: int):
     """The memory as TVM 0.16 to 0.19 know tensors, on a program's device; read-only memory for those who only read."""
-    if device == CPU and buffer.kind != "host":  # CUDA's host-visible memory, seen from the CPU
-        buffer = ExternalBuffer.from_pointer(
-            buffer.address, buffer.shape, buffer.dtype, writable=buffer.writable, owner=buffer
-        )
-    return tvm.nd.from_dlpack(buffer.capsule())
+    return tvm.nd.from_dlpack((as_host_memory(buffer) if device == CPU else buffer).capsule())

@@ -99,6 +99,16 @@ def in_registers(sch: s_tir.Schedule, loops):
         sch.unroll(loop)
 
 
+def stored_from_local(sch: s_tir.Schedule, block):
+    """The block that stores what a reduction block sums up, whose sums become local: its elementwise consumers, inlined
+    into the last one, or a copy."""
+    out = inline_epilogue(sch, block)
+    if out is None:
+        return sch.cache_write(block, 0, "local")
+    sch.set_scope(block, 0, "local")
+    return out
+
+
 def accumulate_in_registers(sch: s_tir.Schedule, block, place, tile, reduction):
     """Keeps the sums of a tile in registers through the whole reduction, and stores them once.
 

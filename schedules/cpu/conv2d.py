@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Rule, choose, divisors, even_groups, find_block, in_registers, inline_epilogue, schedule_of
+from .base import Rule, choose, divisors, even_groups, find_block, in_registers, schedule_of, stored_from_local
 from .machine import machine_of
 from .register_tile import best_tile, oc_tiles, pixel_tiles
 
@@ -64,11 +64,7 @@ class Conv2dNCHWc(Rule):
     def _schedule(self, sch, name, shape, order, rows, oc_tile, w_tiles):
         conv = sch.get_sblock(name)
         pads = [p for p in sch.get_producers(conv) if sch.get(p).name_hint.startswith("pad_data")]
-        out = inline_epilogue(sch, conv)
-        if out is None:
-            out = sch.cache_write(conv, 0, "local")
-        else:
-            sch.set_scope(conv, 0, "local")
+        out = stored_from_local(sch, conv)
 
         # the register tile
         n, oc, h, w, lane = sch.get_loops(out)

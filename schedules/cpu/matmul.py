@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from .base import Rule, find_block, in_registers, inline_epilogue, schedule_of
+from .base import Rule, find_block, in_registers, schedule_of, stored_from_local
 from .machine import machine_of
 from .register_tile import best_tile
 
@@ -24,12 +24,8 @@ class Matmul(Rule):
         extents = _extents(sch, block)
         if extents is None or len(extents) < 3 or extents[-2] % machine.lanes or not _is_row_major(sch, block):
             return None
-        out = inline_epilogue(sch, block)
-        if out is None:
-            out = sch.cache_write(block, 0, "local")
-        elif _extents(sch, out) == extents[:-1]:
-            sch.set_scope(block, 0, "local")
-        else:
+        out = stored_from_local(sch, block)
+        if _extents(sch, out) != extents[:-1]:
             return None
         vectors, row_tile = best_tile(extents[-2] // machine.lanes, extents[-3], machine.registers)
 

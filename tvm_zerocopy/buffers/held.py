@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..threads import check_not_forked
+from .external import ExternalBuffer
 
 
 class HeldRun:
@@ -32,3 +33,12 @@ class HeldRun:
             while taken:
                 taken -= 1
                 self._holds[taken].__exit__(None, None, None)
+
+
+def as_host_memory(buffer: ExternalBuffer) -> ExternalBuffer:
+    """The same memory as a program on the CPU takes it: memory that CUDA and the host see, as host memory."""
+    if buffer.kind == "host":
+        return buffer
+    return ExternalBuffer.from_pointer(
+        buffer.address, buffer.shape, buffer.dtype, buffer.strides, writable=buffer.writable, owner=buffer
+    )

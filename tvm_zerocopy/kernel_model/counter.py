@@ -8,6 +8,7 @@ from tvm import tirx
 from tvm.ir.expr import TensorLoad
 from tvm_ffi import structural_walk
 
+from ..passes.block_reduce import TRIPS
 from .lanes import Unknown, evaluate
 from .memory import (
     BANKS,
@@ -21,7 +22,7 @@ from .memory import (
     wavefronts,
 )
 from .mix import WARP, Mix
-from .trips import TRIPS, Trips
+from .trips import Trips
 
 AXES = ("x", "y", "z")
 SPECIAL = ("exp", "exp2", "log", "log2", "sqrt", "rsqrt", "tanh", "sigmoid", "sin", "cos", "pow", "erf", "fast_exp")
@@ -84,11 +85,9 @@ class _Counter:
         structural_walk(body, (tirx.AttrStmt, visit))
         self.mix.grid = tuple(extents.get(f"blockIdx.{axis}", 1) for axis in AXES)
         self.mix.block = tuple(extents.get(f"threadIdx.{axis}", 1) for axis in AXES)
-        lanes = np.arange(min(WARP, self.mix.threads))
-        x, y, _ = self.mix.block
-        index = {"threadIdx.x": lanes % x, "threadIdx.y": lanes // x % y, "threadIdx.z": lanes // (x * y)}
+        index = self.mix.thread_indices()
         for var, tag in self.variables:
-            self.values[var] = index.get(tag, np.zeros_like(lanes))
+            self.values[var] = index[tag][:WARP] if tag in index else np.zeros_like(index["threadIdx.x"][:WARP])
         self.trips = Trips(self.mix, self.variables, self.longest)
 
     def arguments(self, func) -> None:
@@ -120,12 +119,7 @@ class _Counter:
             self.trips.enter(stmt)
             self.values[stmt.loop_var] = np.int64(0)
             self.depends[stmt.loop_var] = {stmt.loop_var}
-            loop = _Loop(stmt.loop_var, extent, _synchronizes(stmt.body))
-            self.loops.append(loop)
-            if loop.synchronizes:
-                self.loaded.clear()
-            self.visit(stmt.body, times * extent)
-            self.loops.pop()
+            self.inside(_Loop(stmt.loop_var, extent, _synchronizes(stmt.body)), stmt.body, times)
         elif kind is tirx.IfThenElse:
             self.expression(stmt.condition, times)
             self.branches(stmt, times)
@@ -156,12 +150,15 @@ class _Counter:
         else:
             self.mix.assumed.append("a while loop")
         loop = _Loop(None, 1 if declared is None else declared, _synchronizes(stmt.body))
-        if not loop.extent:
-            return
+        if loop.extent:
+            self.inside(loop, stmt.body, times)
+
+    def inside(self, loop: _Loop, body, times: float) -> None:
+        """Count a loop's body."""
         self.loops.append(loop)
         if loop.synchronizes:
             self.loaded.clear()
-        self.visit(stmt.body, times * loop.extent)
+        self.visit(body, times * loop.extent)
         self.loops.pop()
 
     def branches(self, stmt, times: float) -> None:

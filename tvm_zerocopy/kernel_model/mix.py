@@ -71,3 +71,8 @@ class Mix:
     def warps(self) -> int:
         """Of a block."""
         return -(-self.threads // WARP)
+
+    def thread_indices(self) -> dict[str, np.ndarray]:
+        """{thread tag: index along its axis} of the block's threads, in the order in which they form warps."""
+        thread, (x, y, _) = np.arange(self.threads), self.block
+        return {"threadIdx.x": thread % x, "threadIdx.y": thread // x % y, "threadIdx.z": thread // (x * y)}

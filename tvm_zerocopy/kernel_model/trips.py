@@ -7,11 +7,10 @@ from tvm import tirx
 from tvm.ir.expr import TensorLoad
 from tvm_ffi import structural_walk
 
+from ..passes.block_reduce import TRIPS
 from .lanes import Unknown, evaluate
 from .memory import buffer_bytes, buffer_lanes, element_bytes
 from .mix import WARP, Mix
-
-TRIPS = "tz.trips"  # a loop's annotation [usual, most]; an attribute (node: usual, value: most) around a while loop
 
 
 class Trips:
@@ -37,12 +36,10 @@ class Trips:
     def __init__(self, mix: Mix, variables, longest: bool):
         self.mix, self.longest = mix, longest
         self.bound = {}  # variable: its expression
-        thread, (x, y, _) = np.arange(mix.threads), mix.block
-        index = {"x": thread % x, "y": thread // x % y, "z": thread // (x * y)}
+        index = mix.thread_indices()
         self.values = _Lazy(self)
         for var, tag in variables:
-            place, axis = tag.split(".")
-            self.values[var] = index[axis] if place == "threadIdx" else np.int64(0)
+            self.values[var] = index.get(tag, np.int64(0))
 
     def bind(self, var, value) -> None:
         """A variable that the code defines."""
