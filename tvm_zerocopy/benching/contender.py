@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 
 from .engines import EngineAdapter
 from .work import Work
+
+LOADS = 1800.0  # seconds that an engine may take to load and run once: TensorRT searches for many minutes on a Jetson
+A_FRAME = 30.0  # and for each frame of a request
 
 
 class ContenderFailed(Exception):
@@ -39,16 +43,20 @@ class Contender:
             stderr=None if show_errors else subprocess.DEVNULL,
             text=True,
         )
-        self.facts = self._answer()
+        try:
+            self.facts = self._answer(LOADS)
+        except ContenderFailed:
+            self.close()
+            raise
 
     def run(self, settle: int, count: int) -> list[float]:
         """Seconds of ``count`` frames after ``settle`` untimed ones."""
-        return self._ask(settle=settle, count=count)["seconds"]
+        return self._ask(settle + count, settle=settle, count=count)["seconds"]
 
     def results(self) -> list[list[np.ndarray]]:
         """What every frame gives; also notes the peak memory."""
         path = Path(self._work.folder) / f"{self.adapter.name}.npz"
-        self.facts.update(self._ask(results=str(path)))
+        self.facts.update(self._ask(self._work.frames, results=str(path)))
         with np.load(path) as found:
             parts = len(found.files) // self._work.frames
             return [[found[f"frame{i}_{part}"] for part in range(parts)] for i in range(self._work.frames)]
@@ -64,13 +72,16 @@ class Contender:
             self._process.wait()
         self._process.stdout.close()
 
-    def _ask(self, **request) -> dict:
+    def _ask(self, frames: int, **request) -> dict:
         with contextlib.suppress(OSError):  # it has gone; reading says how
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        return self._answer()
+        return self._answer(A_FRAME * (1 + frames))
 
-    def _answer(self) -> dict:
+    def _answer(self, limit: float) -> dict:
+        if not select.select([self._process.stdout], [], [], limit)[0]:
+            self._process.kill()
+            raise ContenderFailed(f"it hangs: no answer for {limit:g} s; run again with --debug for its messages")
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()

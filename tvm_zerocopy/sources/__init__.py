@@ -71,7 +71,9 @@ def open_source(
     if is_picture(path):
         return PictureSource(path)
     if path.suffix.lower() in (".onnx", ".so", ".pt"):
-        raise SourceError(f"{where} is a model and not a picture or a video; give it with --model {where}")
+        raise SourceError(
+            f"{where} is a model and not a picture or a video; detect takes it as --model, bench as its first argument"
+        )
     from .video import VideoSource
 
     return VideoSource(path)

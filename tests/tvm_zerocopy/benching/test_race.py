@@ -1,5 +1,7 @@
 """The race on a small model: engines agree, what is missing or fails is a row, and a budget bounds the slow."""
 
+import signal
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -117,6 +119,31 @@ def test_a_process_that_dies_says_how(work):
             contender.run(0, 1)
     finally:
         contender.close()
+
+
+def test_a_process_that_hangs_is_a_row_and_not_the_end(work, monkeypatch):
+    contender = Contender(ENGINES["ours"], work)
+    monkeypatch.setattr("tvm_zerocopy.benching.contender.A_FRAME", 0.2)
+    contender._process.send_signal(signal.SIGSTOP)
+    with pytest.raises(ContenderFailed, match="hangs: no answer for 0.4 s"):
+        contender.run(0, 1)
+    contender.close()
+    assert contender._process.returncode == -signal.SIGKILL
+
+
+def test_an_engine_that_never_loads_leaves_no_process(work, monkeypatch):
+    started = []
+
+    class Recorded(subprocess.Popen):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    monkeypatch.setattr("tvm_zerocopy.benching.contender.LOADS", 0.01)
+    (result,) = race.race([ENGINES["ours"]], work, warmup=1, iterations=1, budget=60)
+    assert result.status == "failed" and "hangs" in result.reason
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 def test_what_is_missing_says_how_to_install_it(work):

@@ -247,7 +247,7 @@ class TestRawFrames:
         (("noise.bin", "--model", "ARTIFACT", "--frame-format", "nv12", "--size", "31x20"), 1, "even width and height"),
         (("noise.bin", "--model", "ARTIFACT", "--frame-format", "nv12", "--size", "640x480"), 1, "less than one nv12"),
         (("photos", "--model", "ARTIFACT", "--frame-format", "rgb8", "--size", "9x9"), 1, "is a folder"),
-        (("ARTIFACT",), 1, "is a model and not a picture or a video; give it with --model"),
+        (("ARTIFACT",), 1, "is a model and not a picture or a video; detect takes it as --model"),
         (("photos", "--model", "ARTIFACT", "--size", "9x9"), 2, "needs --frame-format or --camera"),
         (("--camera", "97", "--model", "ARTIFACT"), 1, "no such camera"),
         (("--frame-format", "rgb8", "--model", "ARTIFACT"), 2, "name the file"),
