@@ -16,6 +16,7 @@ TILELOADD, TDPBF16PS, VDPBF16PS); Arm Architecture Reference Manual for A-profil
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +107,7 @@ def pack_filter(kernel: np.ndarray, channels: int, unit: Unit) -> np.ndarray:
     return to_bits(np.ascontiguousarray(tiles))
 
 
+@functools.lru_cache(maxsize=None)  # TVMScript takes 0.1 s to read, and networks repeat their shapes
 def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, padding, flops=0):
     """The kernel for one shape.
 

@@ -299,7 +299,7 @@ class _Converter(relax.PyExprMutator):
 
 
 def ints(values):
-    return [int(value) for value in values]
+    return tuple(int(value) for value in values)
 
 
 def static_shape(expr):
@@ -329,13 +329,13 @@ def _winograd_for(packed, window, out_shape):
     out_blocks, in_blocks, *kernel, block, _ = packed.shape
     strides, _, dilation = window
     batch, _, height, width = out_shape
-    if kernel != [3, 3] or dilation != [1, 1]:
+    if tuple(kernel) != (3, 3) or dilation != (1, 1):
         return None
     if min(in_blocks, out_blocks) * block < WINOGRAD_CHANNELS or batch * height * width < WINOGRAD_PIXELS:
         return None
-    if strides == [1, 1] and min(height, width) >= 8:
+    if strides == (1, 1) and min(height, width) >= 8:
         return winograd_ops.conv2d_winograd, winograd_ops.transform_filter
     overshoot = -width % winograd_strided_ops.TILE
-    if strides == [2, 2] and overshoot * 8 <= width and 3 * packed.nbytes <= STRIDED_FILTER_BYTES:
+    if strides == (2, 2) and overshoot * 8 <= width and 3 * packed.nbytes <= STRIDED_FILTER_BYTES:
         return winograd_strided_ops.conv2d_winograd_strided, winograd_strided_ops.transform_filter
     return None

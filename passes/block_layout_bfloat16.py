@@ -55,7 +55,7 @@ class _KeptAsBfloat16(KeptAsFloat32):
     def conv2d(self, converter, call):
         data, weight = call.args
         attrs, builder = call.attrs, converter.builder_
-        if not isinstance(weight, tvm.ir.GenericConst) or int(attrs.groups) != 1 or ints(attrs.dilation) != [1, 1]:
+        if not isinstance(weight, tvm.ir.GenericConst) or int(attrs.groups) != 1 or ints(attrs.dilation) != (1, 1):
             return None
         if (attrs.data_layout, attrs.kernel_layout) != ("NCHW", "OIHW"):
             return None
@@ -69,7 +69,7 @@ class _KeptAsBfloat16(KeptAsFloat32):
         n, out_channels, *size = static_shape(call)
         window = ints(attrs.strides), ints(attrs.padding)
         flops = 2 * n * size[0] * size[1] * kernel.size
-        kernel = conv2d_bfloat16(self._unit, static_shape(bits), packed.shape, size, *window, flops)
+        kernel = conv2d_bfloat16(self._unit, static_shape(bits), packed.shape, tuple(size), *window, flops)
         function = builder.add_func(kernel, f"conv2d_{self._unit.name}")
         out_type = relax.TensorType((n, packed.shape[0], *size, converter.block), "float32")
         return converter.emit(relax.call_tir(function, [bits, relax.const(packed)], out_type), out_channels)

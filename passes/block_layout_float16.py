@@ -62,7 +62,7 @@ class _KeptAsFloat16(KeptAsFloat32):
         strides, padding, dilation = ints(attrs.strides), ints(attrs.padding), ints(attrs.dilation)
         compute = partial(conv2d_float16, strides=strides, padding=padding, dilation=dilation)
         first = in_channels < BLOCK and data not in converter.twins  # a first layer: no channels to put in blocks
-        pixels = self._pixels(converter, converter.plain(data)) if first and dilation == [1, 1] else None
+        pixels = self._pixels(converter, converter.plain(data)) if first and dilation == (1, 1) else None
         if pixels is not None:
             operand, packed = pixels, blocked_ops.pack_pixel_filter(kernel, BLOCK, PIXEL)
             window = {"kernel_w": kernel.shape[3], "strides": strides, "padding": padding}

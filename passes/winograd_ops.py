@@ -9,6 +9,8 @@ Convolutional Neural Networks", CVPR 2016). The matrices follow from six points 
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from tvm.script import tirx as T
 
@@ -36,6 +38,7 @@ def transform_filter(packed: np.ndarray) -> np.ndarray:
     return u.reshape(ALPHA * ALPHA, *packed.shape[:2], *packed.shape[4:])
 
 
+@functools.lru_cache(maxsize=None)  # TVMScript takes 0.1 s to read, and networks repeat their shapes
 def conv2d_winograd(data_shape, out_blocks, padding):
     """The kernel for one shape.
 

@@ -13,6 +13,8 @@ output's standard deviation (measured).
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from tvm.script import tirx as T
 
@@ -38,6 +40,7 @@ def transform_filter(packed: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(transformed.astype(np.float32))
 
 
+@functools.lru_cache(maxsize=None)  # TVMScript takes 0.1 s to read, and networks repeat their shapes
 def conv2d_winograd_strided(data_shape, out_blocks, padding):
     """The kernel for one shape.
 

@@ -92,7 +92,7 @@ def test_equals_onnxruntime_on_the_same_bfloat16_values(unit, case):
     expected = onnxruntime_conv(data, weight, [stride, stride], padding)
     block = 4 if channels <= 4 else unit.channels
     bits, packed = to_blocks(data, block), pack_filter(weight, block, unit)
-    window = expected.shape[2:], (stride, stride), padding
+    window = expected.shape[2:], (stride, stride), tuple(padding)
     func = conv2d_bfloat16(unit, bits.shape, packed.shape, *window)
     for variant in scheduled(unit, func, tuning=size == 3):
         out = tvm.runtime.tensor(np.zeros((1, packed.shape[0], *expected.shape[2:], unit.channels), "float32"))
