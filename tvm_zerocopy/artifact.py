@@ -220,6 +220,7 @@ def _assemble(engine: Engine, library: bytes, kind: str) -> bytes:
         **engine.metadata,
         "program": engine.program,
         "device_code": kind if engine.runs_on_cuda else None,
+        "cuda": cuda_requirements(engine, kind),
         "versions": {**engine.metadata.get("versions", {}), **runtime.versions()},
         "cpu_flags": _needed_cpu_flags(engine.target),
     }
@@ -230,6 +231,15 @@ def _assemble(engine: Engine, library: bytes, kind: str) -> bytes:
     fields = (FORMAT, 0, weights_at, len(weights), metadata_at, len(metadata))
     digest = hashlib.sha256(body + FOOTER.pack(*fields, bytes(32), MAGIC)).digest()
     return body + FOOTER.pack(*fields, digest, MAGIC)
+
+
+def cuda_requirements(engine: Engine, kind: str):
+    """The CUDA that compiled an engine's kernels and the driver they need; None on a CPU and for Relay's builds."""
+    if not engine.runs_on_cuda or "graph" in engine.program:
+        return None
+    from .device_code import requirements
+
+    return requirements(engine.module, json.loads(engine.target)["arch"], kind)
 
 
 def _needed_cpu_flags(target: str):

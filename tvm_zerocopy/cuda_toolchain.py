@@ -25,7 +25,6 @@ INSTALL = "pip install 'tvm-zerocopy[cuda12]'"
 OPTIONS = ("-default-device", "--std=c++17", "--device-int128")
 CALLBACK = "tvm_callback_cuda_compile"  # TVM's code generator calls it with a module's CUDA C
 HEADERS = ("cuda_fp16.h", "mma.h", "crt/mma.h", "cuda/std/cstdint")  # from three wheels: runtime, nvcc, cccl
-TEGRA = (53, 62, 72, 87)  # TX1 and Nano, TX2, Xavier, Orin
 # NVRTC knows no <math.h>; TVM's code names this constant of it.
 PREAMBLE = """\
 #ifndef INFINITY
@@ -99,7 +98,7 @@ def find_toolchain(arch: str) -> Toolchain:
     UnsupportedError
         If there is none, or none that knows the architecture.
     """
-    number = _number(arch)
+    number = arch_number(arch)
     found, problems = installed()
     for toolchain in found:
         if number in toolchain.archs:
@@ -113,30 +112,18 @@ def find_toolchain(arch: str) -> Toolchain:
     raise UnsupportedError(f"compiling for {arch} needs CUDA's compiler NVRTC ({'; '.join(problems)}); {INSTALL}")
 
 
-def check_runs(arch: str, kind: str, device: str) -> None:
-    """Whether a GPU runs code that was compiled for an architecture.
-
-    Machine code runs on GPUs of the same major version and the same or a higher minor one, except between Tegra's and
-    others' (CUDA C++ Programming Guide, binary compatibility; CUDA for Tegra); PTX on any that is not older.
-
-    Parameters
-    ----------
-    arch, device : str
-        ``"sm_72"``: what the code was compiled for, and what the GPU is.
-    kind : {"cubin", "ptx"}
+def arch_number(arch: str) -> int:
+    """72 of ``"sm_72"``.
 
     Raises
     ------
     UnsupportedError
+        If it is no architecture's name.
     """
-    made, here = _number(arch), _number(device)
-    family = made // 10 == here // 10 and made not in TEGRA and here not in TEGRA
-    runs = here >= made and (kind == "ptx" or family or here == made)
-    if not runs:
-        raise UnsupportedError(
-            f"the kernels were compiled for {arch} ({kind}) and this GPU is {device}, which cannot run them; compile "
-            f"again with target 'cuda -arch={device}'"
-        )
+    found = re.fullmatch(r"(?:sm|compute)_(\d+)[af]?", arch)
+    if not found:
+        raise UnsupportedError(f"{arch!r} is no CUDA architecture; write for example sm_72")
+    return int(found.group(1))
 
 
 def installed() -> tuple[list[Toolchain], list[str]]:
@@ -342,13 +329,6 @@ def compiling(arch: str, seen=None):
             tvm_ffi.register_global_func(CALLBACK, before, override=True)
         else:
             tvm_ffi.remove_global_func(CALLBACK)
-
-
-def _number(arch: str) -> int:
-    found = re.fullmatch(r"(?:sm|compute)_(\d+)[af]?", arch)
-    if not found:
-        raise UnsupportedError(f"{arch!r} is no CUDA architecture; write for example sm_72")
-    return int(found.group(1))
 
 
 def _read(nvrtc, what: str, program) -> bytes:

@@ -7,13 +7,15 @@ runs it.
 
 from __future__ import annotations
 
+import functools
 import struct
 from pathlib import Path
 
 import tvm_ffi
 
-from .cuda_toolchain import compile_source
-from .errors import ArtifactError
+from . import cuda_compatibility
+from .cuda_toolchain import assemble, compile_source, find_toolchain
+from .errors import ArtifactError, UnsupportedError
 
 SYMBOL = "__tvm_ffi__library_bin"  # where TVM's loader looks for imported modules
 FORMATS = (b"cuda", b"cubin")  # of code that TVM holds: without and with a CUDA driver
@@ -36,6 +38,41 @@ def cuda_source(module) -> str | None:
     return None
 
 
+def code_for(source: str, arch: str, kind: str) -> bytes:
+    """What an artifact holds of its kernels: machine code (``kind`` cubin), or PTX for as old drivers as it suits."""
+    return portable_ptx(source, arch) if kind == "ptx" else compile_source(source, arch, kind)
+
+
+@functools.lru_cache(maxsize=8)
+def portable_ptx(source: str, arch: str) -> bytes:
+    """PTX that declares the oldest version of `cuda_compatibility.PTX_FOR_DRIVERS` that it is written in.
+
+    NVRTC declares its own version whatever the code uses, and a driver refuses what is newer than itself: 12.9's is
+    8.8, which no driver for Xavier takes. ptxas holds each instruction to the declared version, so what it accepts is
+    what older drivers' compilers know. Without ptxas, and for GPUs that are newer than those versions, NVRTC's own
+    stays.
+    """
+    ptx = compile_source(source, arch, "ptx")
+    for version in cuda_compatibility.PTX_FOR_DRIVERS:
+        if cuda_compatibility.ptx_version(ptx) <= version:
+            break
+        older = cuda_compatibility.declare(ptx, version)
+        try:
+            assemble(older, arch)
+        except UnsupportedError:
+            continue
+        return older
+    return ptx
+
+
+def requirements(module, arch: str, kind: str) -> dict | None:
+    """`cuda_compatibility.requirements` of a built module's kernels; None if it has none."""
+    source = cuda_source(module)
+    if source is None:
+        return None
+    return cuda_compatibility.requirements(kind, find_toolchain(arch).version, code_for(source, arch, kind))
+
+
 def packer(arch: str, kind: str = "cubin"):
     """``fpack_imports`` for ``Module.export_library``: kernels as machine code for ``arch`` (or its PTX).
 
@@ -49,7 +86,7 @@ def packer(arch: str, kind: str = "cubin"):
         packed = tvm_ffi.get_global_func("runtime.ModulePackImportsToTensor")(module).numpy().tobytes()
         source = cuda_source(module)
         if source is not None:
-            code, before = compile_source(source, arch, kind), packed
+            code, before = code_for(source, arch, kind), packed
             packed = replace_source(before, source.encode(), code, kind)
             if packed == before and kind == "ptx":  # a CUDA driver was at hand: TVM holds the machine code already
                 packed = replace_source(before, compile_source(source, arch), code, kind)

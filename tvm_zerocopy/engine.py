@@ -14,7 +14,7 @@ from . import runtime
 from .bound_engine import BoundEngine
 from .buffers import ExternalBuffer, cuda
 from .cpu_run import Run
-from .cuda_toolchain import check_runs
+from .cuda_compatibility import check_driver, check_runs
 from .detections import Detections
 from .errors import BufferError, UnsupportedError
 from .signature import OutputField, Signature
@@ -191,7 +191,8 @@ class Engine:
         path : path
         ptx : bool
             True: kernels for CUDA as PTX, which the drivers of newer GPUs run too (they translate it when the file is
-            loaded), instead of machine code for the one architecture.
+            loaded), instead of machine code for the one architecture. Also for drivers of an older CUDA major version
+            than the compiler's, from 11.4 on; see `device_code.portable_ptx`.
 
         Raises
         ------
@@ -248,6 +249,8 @@ class Engine:
 
         device_id, kind = workspace.device_id, self.metadata.get("device_code", "cubin")
         check_runs(json.loads(self.target)["arch"], kind, cuda.runtime().arch(device_id))
+        if self.metadata.get("cuda"):
+            check_driver(kind, self.metadata["cuda"], cuda.runtime().driver())
         return CudaRun(function, [*inputs, *outputs], [self._weights_on(device_id), workspace], device_id)
 
     def _allocate_workspace(self, device_id: int) -> ExternalBuffer:

@@ -8,8 +8,9 @@ import warnings
 import pytest
 
 import tvm_zerocopy as tz
-from tvm_zerocopy import cuda_toolchain
-from tvm_zerocopy.device_code import cuda_source, packer, replace_source
+from tvm_zerocopy import cuda_toolchain, device_code
+from tvm_zerocopy.cuda_compatibility import ptx_version
+from tvm_zerocopy.device_code import cuda_source, packer, portable_ptx, replace_source
 from tvm_zerocopy.errors import ArtifactError, UnsupportedError, ZeroCopyWarning
 from tvm_zerocopy.models import build
 from tvm_zerocopy.schedules import cuda
@@ -71,6 +72,34 @@ def test_ptx_takes_the_place_of_machine_code_that_a_driver_has_made():
 
     assert replace_source(serialized(b"cubin", code), code, ptx, "ptx") == serialized(b"ptx", ptx)
     assert replace_source(serialized(b"cubin", code), source, ptx, "ptx") == serialized(b"cubin", code)
+
+
+@pytest.mark.parametrize(
+    ("arch", "precision", "version"),
+    [("sm_72", "float32", (7, 4)), ("sm_72", "float16", (7, 4)), ("sm_90", "float16", (7, 8))],
+)
+def test_ptx_is_for_drivers_as_old_as_the_code_allows(arch, precision, version):
+    """And ptxas makes the same machine code of it as of what NVRTC wrote."""
+    needs_toolchain()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZeroCopyWarning)
+        engine = tz.compile(build("yolov8n", size=64), target=f"cuda -arch={arch}", precision=precision)
+    source = cuda_source(engine.module)
+    older, own = portable_ptx(source, arch), cuda_toolchain.compile_source(source, arch, "ptx")
+    assert ptx_version(older) == version < ptx_version(own)
+    assert older.replace(b".version %d.%d" % version, b".version %d.%d" % ptx_version(own)) == own
+    assert cuda_toolchain.assemble(older, arch) == cuda_toolchain.assemble(own, arch)
+
+
+def test_ptx_stays_as_it_is_where_ptxas_refuses_older(monkeypatch):
+    own = b".version 8.8\n.target sm_100\n"
+    monkeypatch.setattr(device_code, "compile_source", lambda *_: own)
+
+    def refuse(code, arch):
+        raise UnsupportedError("ptxas refuses")
+
+    monkeypatch.setattr(device_code, "assemble", refuse)
+    assert portable_ptx("a source", "sm_100") == own
 
 
 def test_unknown_serialization_is_refused():

@@ -9,7 +9,6 @@ from tvm_zerocopy import cuda_toolchain
 from tvm_zerocopy.cuda_toolchain import (
     KernelResources,
     assemble,
-    check_runs,
     compile_source,
     find_toolchain,
     parse_ptxas,
@@ -152,23 +151,3 @@ ptxas info    : Used 10 registers, 380 bytes cmem[0]
         "first": KernelResources(64, 9216, 96, 120, 88),
         "second": KernelResources(10, 0, 0, 0, 0),
     }
-
-
-@pytest.mark.parametrize(
-    ("arch", "kind", "device", "runs"),
-    [
-        ("sm_72", "cubin", "sm_72", True),
-        ("sm_72", "cubin", "sm_90", False),
-        ("sm_72", "ptx", "sm_90", True),
-        ("sm_90", "ptx", "sm_72", False),
-        ("sm_70", "cubin", "sm_72", False),  # Tegra runs no other GPU's machine code
-        ("sm_80", "cubin", "sm_86", True),
-        ("sm_86", "cubin", "sm_80", False),
-    ],
-)
-def test_which_gpu_runs_what(arch, kind, device, runs):
-    if runs:
-        check_runs(arch, kind, device)
-        return
-    with pytest.raises(UnsupportedError, match=f"compiled for {arch} .* this GPU is {device}, .*cuda -arch={device}"):
-        check_runs(arch, kind, device)

@@ -62,6 +62,11 @@ class CudaRuntime:
         attributes = [getattr(self._api.cudaDeviceAttr, name) for name in names]
         return "sm_" + "".join(str(self._call("cudaDeviceGetAttribute", what, device_id)) for what in attributes)
 
+    def driver(self) -> tuple[int, int]:
+        """The CUDA version that the driver is of, for example (11, 4)."""
+        version = int(self._call("cudaDriverGetVersion"))
+        return version // 1000, version % 1000 // 10
+
     @contextlib.contextmanager
     def on_device(self, device_id: int):
         """Inside the block the device is this thread's current one; after it the one that was, whoever changed it."""

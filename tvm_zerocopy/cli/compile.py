@@ -1,11 +1,14 @@
 """``tvm-zerocopy compile``: an ONNX model into one artifact file."""
 
+import json
 import os
 import time
 from pathlib import Path
 
 from rich.table import Table
 
+from ..cuda_compatibility import JETPACK_5, TEGRA
+from ..cuda_toolchain import arch_number
 from ..errors import ArtifactError, UnsupportedError
 from ..specs import spec_fields
 from . import common, compile_report, model_options
@@ -23,7 +26,9 @@ def add_arguments(parser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE.so", help="default: the model's name with .so, in this folder")
     model_options.add_frame(parser, "--format")
     model_options.add_model(parser)
-    parser.add_argument("--ptx", action="store_true", help="kernels for CUDA as PTX, which newer GPUs run too")
+    parser.add_argument(
+        "--ptx", action="store_true", help="kernels for CUDA as PTX, which newer GPUs and older drivers run too"
+    )
     parser.add_argument("--raw", action="store_true", help="no decode and NMS: give the model's raw outputs")
     parser.add_argument(
         "--report", action="store_true", help="list every kernel: what it takes, FLOP, bytes; on a GPU predicted times"
@@ -67,6 +72,7 @@ def run(args) -> int:
         engine.export(str(output), ptx=args.ptx)
         starts.append(("", time.monotonic()))
         report = _report(args.model, output, engine, time.monotonic() - begin, starts)
+        report["device_code"] = _device_code(engine, "ptx" if args.ptx else "cubin")
         kernels = report_of[0] if report_of else None
         write({**report, "kernels": compile_report.to_dict(kernels)} if kernels else report)
     _print(report, args)
@@ -111,6 +117,22 @@ def _report(model: str, output: Path, engine, seconds: float, starts) -> dict:
     }
 
 
+def _device_code(engine, kind: str):
+    """What the GPU's code is, and the driver that runs it; None for a CPU."""
+    from ..artifact import cuda_requirements
+
+    made = cuda_requirements(engine, kind)
+    return made and {"kind": kind, "arch": json.loads(engine.target)["arch"], **made}
+
+
+def _code_line(code: dict) -> str:
+    toolkit, driver = (".".join(map(str, code[key])) for key in ("toolkit", "driver"))
+    line = f"{code['arch']}, {code['kind']} of CUDA {toolkit}, for drivers of CUDA {driver} or newer"
+    if arch_number(code["arch"]) in TEGRA and tuple(code["driver"]) > JETPACK_5:
+        line += f"; JetPack 5's own is {'.'.join(map(str, JETPACK_5))}: --ptx, or see docs/jetson.md"
+    return line
+
+
 def _print(report: dict, args) -> None:
     frame = report["frame"]
     size = f"{frame['width']}x{frame['height']}" if frame["width"] else "any size"
@@ -121,6 +143,8 @@ def _print(report: dict, args) -> None:
     slowest = sorted(report["steps"], key=lambda step: -step["seconds"])[:SLOWEST]
     table.add_row("slowest steps", ", ".join(f"{step['name']} {step['seconds']:.1f} s" for step in slowest))
     table.add_row("schedules", report["tuning"]["line"])
+    if report["device_code"]:
+        table.add_row("GPU code", _code_line(report["device_code"]))
     if args.dump:
         table.add_row("modules", args.dump)
     common.human_console(args.json).print(table)

@@ -1,6 +1,6 @@
 """Devices that TVM finds, and a buffer there and back on each."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import numpy as np
 
@@ -33,10 +33,13 @@ def devices() -> CheckResult:
             f"a buffer does not come back from {'; '.join(broken)}", "update the device's driver", devices=found
         )
     gpu = driver()
+    if gpu:
+        detail += f"; {_driver(gpu.version)}"
     if gpu and not any(facts["device"].startswith("cuda") for facts in found):
         return warn(
             f"{detail}; the driver has {gpu.count} CUDA device(s), TVM sees none",
-            "update the GPU driver to the CUDA version that TVM was built with, or build TVM with USE_CUDA=ON",
+            "update the GPU driver to the CUDA version that TVM was built with, or build TVM with USE_CUDA=ON (on a "
+            "Jetson its two files for CUDA alone, as docs/jetson.md says)",
             devices=found,
         )
     return ok(f"{detail}; a buffer came back whole from each", devices=found)
@@ -51,6 +54,11 @@ def _round_trip(device: Any) -> str:
     except Exception as error:  # the driver's own error types
         return (str(error).strip().splitlines() or [type(error).__name__])[-1]
     return "" if np.array_equal(sent, back) else "other bytes came back"
+
+
+def _driver(version: Tuple[int, int]) -> str:
+    major, minor = version
+    return f"the driver is of CUDA {major}.{minor}: it runs machine code of CUDA {major}.x and before"
 
 
 def _facts(kind: str, device: Any) -> Dict[str, Any]:

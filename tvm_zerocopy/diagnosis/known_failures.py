@@ -112,6 +112,16 @@ KNOWN_FAILURES = (
         "numpy is missing or older than a module that was compiled for it",
         "pip install -U numpy",
     ),
+    KnownFailure(
+        r"No module named '(xgboost|cloudpickle|tornado)'",
+        "tuning needs the Python package {0}, which is missing",
+        "pip install 'tvm-zerocopy[tune]'",
+    ),
+    KnownFailure(
+        r"UNSUPPORTED_PTX_VERSION|unsupported toolchain",
+        "the kernels' PTX is newer than the GPU's driver",
+        "compile with an older CUDA toolkit (CUDA_HOME), or update the driver",
+    ),
     KnownFailure(r"No module named '([\w.]+)'", "the Python package {0} is missing", "pip install {0}"),
 )
 

@@ -1,7 +1,7 @@
 """Which ways of sharing memory between CPU and GPU this machine has, asked from the CUDA driver."""
 
 import ctypes
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .result import CheckResult, ok, skip, warn
 
@@ -19,6 +19,7 @@ _ATTRIBUTES = {
 class Driver(NamedTuple):
     library: ctypes.CDLL
     count: int  # devices
+    version: Tuple[int, int]  # (11, 4): the CUDA version it is of
 
 
 def driver() -> Optional[Driver]:
@@ -30,7 +31,9 @@ def driver() -> Optional[Driver]:
     count = ctypes.c_int()
     if library.cuInit(0) != 0 or library.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value < 1:
         return None
-    return Driver(library, count.value)
+    version = ctypes.c_int()
+    library.cuDriverGetVersion(ctypes.byref(version))
+    return Driver(library, count.value, (version.value // 1000, version.value % 1000 // 10))
 
 
 def unified_memory() -> CheckResult:

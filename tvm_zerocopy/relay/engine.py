@@ -10,7 +10,7 @@ from tvm.contrib import graph_executor
 
 from ..buffers import ExternalBuffer, cuda
 from ..buffers.held import HeldRun
-from ..cuda_toolchain import check_runs
+from ..cuda_compatibility import check_runs
 from ..engine import Engine
 from ..errors import UnsupportedError
 from ..passes.relay.bind_external_buffers import CPU, require_aligned, tensor_on

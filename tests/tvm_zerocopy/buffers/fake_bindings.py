@@ -36,6 +36,7 @@ class FakeBindings:
 
     def __init__(self, concurrent=1, fail=None, device_offset=0):
         self.concurrent, self.fail, self.device_offset = concurrent, fail, device_offset
+        self.driver = 11040  # JetPack 5's
         self.calls = []
         self.live = {}  # address -> kind of allocation
         self.current = 0
@@ -113,6 +114,9 @@ class FakeBindings:
     def cudaDeviceGetAttribute(self, attribute, device_id):
         value = {89: self.concurrent, 75: 7, 76: 2, 38: 1 << 19}[attribute]
         return self._done("cudaDeviceGetAttribute", (attribute, device_id), value)
+
+    def cudaDriverGetVersion(self):
+        return self._done("cudaDriverGetVersion", (), self.driver)
 
     def cudaMemGetInfo(self):
         return 0, 1000, 4000

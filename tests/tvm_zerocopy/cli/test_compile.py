@@ -57,7 +57,9 @@ def test_an_artifact_with_ptx(run, model_path, tmp_path):
     result = run("compile", model_path, "--target", "cuda -arch=sm_72", "--raw", "--ptx", "-o", "ptx.so")
     assert result.code == 0 and not result.err
     assert b".target sm_72" in (tmp_path / "ptx.so").read_bytes()
-    assert read_artifact(tmp_path / "ptx.so").metadata["device_code"] == "ptx"
+    metadata = read_artifact(tmp_path / "ptx.so").metadata
+    assert metadata["device_code"] == "ptx" and metadata["cuda"]["driver"] == [11, 4]  # JetPack 5's
+    assert "ptx of CUDA" in result.out and "for drivers of CUDA 11.4 or newer" in result.out
 
 
 def test_ptx_for_a_cpu_is_refused_before_anything_is_compiled(run, model_path, tmp_path):
@@ -73,7 +75,10 @@ def test_artifact_and_report_for_xavier(run, model_path, tmp_path):
     result = run("compile", model_path, "--target", "nvidia/jetson-agx-xavier", "--report", "--json", "report.json")
     assert result.code == 0 and not result.err
     assert (tmp_path / "small.so").read_bytes()[18:20] == b"\xb7\0"  # e_machine, elf(5): aarch64
-    report = json.loads((tmp_path / "report.json").read_text())["kernels"]
+    whole = json.loads((tmp_path / "report.json").read_text())
+    code, report = whole["device_code"], whole["kernels"]
+    assert (code["arch"], code["kind"], code["driver"]) == ("sm_72", "cubin", [code["toolkit"][0], 0])
+    assert ("JetPack 5's own is 11.4" in " ".join(result.out.split())) == (code["driver"] > [11, 4])
     assert report["gpu"] == "Jetson AGX Xavier" and "not measured" in report["model"]
     kernels = report["kernels"]
     assert len({kernel["name"] for kernel in kernels}) == len(kernels) > 20

@@ -140,3 +140,8 @@ def test_the_ffi_that_crashes_is_blamed_only_where_it_is_installed(monkeypatch, 
     result = explain("Fatal Python error: Segmentation fault", -11)
     assert ("apache-tvm-ffi" in result.detail) == bool(crashes)
     assert "segmentation fault" in result.detail
+
+
+def test_packages_of_the_tuner_come_with_its_extra():
+    result = explain("ModuleNotFoundError: No module named 'xgboost'", None)
+    assert "tuning needs the Python package xgboost" in result.detail and result.mend.endswith("'tvm-zerocopy[tune]'")

@@ -116,6 +116,7 @@ def test_aarch64_needs_a_compiler_and_likes_an_emulator(tools, x86):
 
 DRIVER = """
 int cuInit(unsigned flags) {{ return {init}; }}
+int cuDriverGetVersion(int *version) {{ *version = 11040; return 0; }}
 int cuDeviceGetCount(int *n) {{ *n = {count}; return 0; }}
 int cuDeviceGet(int *device, int index) {{ *device = index; return 0; }}
 int cuDeviceGetAttribute(int *value, int attribute, int device) {{
@@ -151,3 +152,15 @@ def test_the_driver_is_asked_for_its_memory(tmp_path, changes, expected):
     environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert out.stdout.strip().startswith(expected)
+
+
+@needs_compiler
+def test_a_gpu_that_tvm_does_not_see_and_its_driver(tmp_path):
+    """A Jetson with TVM's wheel, whose CUDA runtime asks for CUDA 13."""
+    build(DRIVER.format(**XAVIER), tmp_path / "libcuda.so.1")
+    code = "from tvm_zerocopy.diagnosis.devices import devices as f; r = f(); print(r.status, r.detail, r.mend)"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert out.stdout.startswith("warn ")
+    assert "the driver is of CUDA 11.4: it runs machine code of CUDA 11.x and before" in out.stdout
+    assert "has 1 CUDA device(s), TVM sees none" in out.stdout and "docs/jetson.md" in out.stdout
