@@ -176,7 +176,20 @@ def _tune(args) -> int:
     with common.json_lines(args.json) as write:
         report = {**_report(state, options.folder), "measured": run.measured, "device": run.device}
         write({**report, "in_network": confirmation.to_dict() if confirmation is not None else None})
-    return 0 if all(item.best < float("inf") for item in state.tasks) else 1
+    return _exit_code(state)
+
+
+def _exit_code(state) -> int:
+    """1, and why, if no candidate of some kernel ran; kernels that the trials did not come to are no failure."""
+    failed = [item for item in state.tasks if item.trials and item.failures == item.trials]
+    if not failed:
+        return 0
+    last = next((item.error for item in reversed(failed) if item.error), "in an earlier run")
+    common.print_error(
+        f"no candidate of {len(failed)} of {len(state.tasks)} kernels could be timed (the last failure: "
+        f"{last.strip().splitlines()[-1][:300]}); their schedules' defaults stay"
+    )
+    return 1
 
 
 def _public_arguments(args) -> list:

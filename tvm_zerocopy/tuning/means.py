@@ -9,7 +9,7 @@ from typing import Callable
 
 from .. import runtime
 from ..errors import UnsupportedError
-from . import host, measure, static
+from . import host, measure, probe, static
 from .tracker import require_tracker
 
 CHOICES = ("local", "other_arch", "predicted")  # and "rpc", which follows from a tracker's address
@@ -65,13 +65,16 @@ def means_for(target, *, rpc=None, key=None, choice=None, threads=1, workers=1, 
     Raises
     ------
     UnsupportedError
-        If the named means is not at hand, or the target's CPU is not this machine's and no tracker was named.
+        If the named means is not at hand, the tracker's device does not run what is built for the target, or the
+        target's CPU is not this machine's and no tracker was named.
     """
     if rpc is not None:
         require = functools.partial(require_tracker, *rpc, key)
         require()
         builder = measure.WorkerPoolBuilder(workers, intrinsics=intrinsics)
-        return Means("rpc", builder, measure.rpc_runner(*rpc, key, gpu=target.kind.name == "cuda"), key, require)
+        runner = measure.rpc_runner(*rpc, key, gpu=target.kind.name == "cuda")
+        probe.require_runs(builder, runner, target, key)
+        return Means("rpc", builder, runner, key, require)
     if target.kind.name == "cuda":
         return _gpu_means(target, choice, workers, intrinsics)
     made_for = runtime.machine_of(str(target))

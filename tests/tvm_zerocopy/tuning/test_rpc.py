@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import time
 import pytest
 from tvm import rpc
 from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
 
 from tvm_zerocopy.errors import UnsupportedError
 from tvm_zerocopy.tuning import log, means, measure, session
@@ -117,3 +120,21 @@ def test_a_tracker_that_is_not_there(target, fleet):
         means.means_for(target, rpc=("127.0.0.1", 1), key=KEY)
     with pytest.raises(UnsupportedError, match="no device with key 'xavier' .it has: fleet.; on the device: "):
         means.means_for(target, rpc=("127.0.0.1", fleet[0]), key="xavier")
+
+
+def test_a_device_that_does_not_run_the_target_s_code(fleet):
+    """This machine under a Jetson's key: one line before any candidate is recorded as failed."""
+    if platform.machine() != "x86_64" or shutil.which("aarch64-linux-gnu-g++") is None:
+        pytest.skip("cross-links for aarch64 from x86-64")
+    jetson = Target({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "carmel", "num-cores": 8})
+    with pytest.raises(
+        UnsupportedError, match="'fleet' does not run code for target llvm aarch64.* carmel: .*candidate.so"
+    ):
+        means.means_for(jetson, rpc=("127.0.0.1", fleet[0]), key=KEY)
+
+
+@pytest.mark.cuda12
+def test_a_device_without_the_target_s_gpu(fleet):
+    target = Target({"kind": "cuda", "arch": "sm_72"}, host=Target("llvm"))
+    with pytest.raises(UnsupportedError, match="'fleet' does not run code for target cuda sm_72"):
+        means.means_for(target, rpc=("127.0.0.1", fleet[0]), key=KEY)
