@@ -23,13 +23,17 @@ def from_bits(array: np.ndarray) -> np.ndarray:
     return (array.astype("uint32") << 16).view("float32")
 
 
-def pack(data):
-    """Tensor expression of ``to_bits``."""
+def pack(data, used=None):
+    """Tensor expression of ``to_bits``; of the last axis only the first ``used`` values, if given, the others zero."""
 
-    def element(*index):
+    def bits_of(*index):
         bits = tirx.reinterpret("uint32", data(*index))
         odd = (bits >> _u32(16)) & _u32(1)
         return ((bits + _u32(ROUND) + odd) >> _u32(16)).astype("uint16")
+
+    def element(*index):
+        # a test that is the same for a whole vector, so that nothing is computed for the others
+        return bits_of(*index) if used is None else tirx.if_then_else(index[-1] // used < 1, bits_of(*index), _u16(0))
 
     return te.compute(data.shape, element, name="to_bfloat16")
 
@@ -51,9 +55,13 @@ def pack_pixels(data, lanes):
 
     def element(n, _, h, w, c):
         value = bits[n, tirx.min(c, channels - 1), h, w]
-        return tirx.if_then_else(c < channels, value, tirx.const(0, "uint16"))
+        return tirx.if_then_else(c < channels, value, _u16(0))
 
     return te.compute((n, 1, height, width, lanes), element, name="pack_pixels")
+
+
+def _u16(value):
+    return tirx.const(value, "uint16")
 
 
 def _u32(value):

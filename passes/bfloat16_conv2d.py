@@ -89,11 +89,11 @@ UNITS = {unit.name: unit for unit in (AMX, AVX512_BF16, NEON_BF16)}
 
 
 def pack_filter(kernel: np.ndarray, channels: int, unit: Unit) -> np.ndarray:
-    """A float32 filter (O, I, KH, KW) as tiles of bfloat16 bits: uint16 (OB, IB, KH, G, 2, lanes, depth).
+    """A float32 filter (O, I, KH, KW) as tiles of bfloat16 bits: uint16 (OB, IB, KH, G, halves, lanes, depth).
 
     OB counts blocks of output channels, IB blocks of ``channels`` input channels, G groups of depth / channels filter
-    columns; the two tiles of a group are the two halves of the output channels. Tile row k holds input values 2k and
-    2k + 1 for each output channel.
+    columns; the two tiles of a group are the two halves of the output channels, of which there is one where it holds
+    them all. Tile row k holds input values 2k and 2k + 1 for each output channel.
     """
     out_channels, in_channels, height, width = kernel.shape
     lanes, depth, block = unit.lanes, unit.depth, unit.channels
@@ -104,7 +104,7 @@ def pack_filter(kernel: np.ndarray, channels: int, unit: Unit) -> np.ndarray:
     split = padded.reshape(out_blocks, 2, lanes, in_blocks, channels, height, groups, columns)
     rows = split.transpose(0, 3, 5, 6, 1, 7, 4, 2).reshape(out_blocks, in_blocks, height, groups, 2, lanes, 2, lanes)
     tiles = rows.transpose(0, 1, 2, 3, 4, 5, 7, 6).reshape(out_blocks, in_blocks, height, groups, 2, lanes, depth)
-    return to_bits(np.ascontiguousarray(tiles))
+    return to_bits(np.ascontiguousarray(tiles[:, :, :, :, : 1 if out_channels <= lanes else 2]))
 
 
 @functools.lru_cache(maxsize=None)  # TVMScript takes 0.1 s to read, and networks repeat their shapes
@@ -116,8 +116,8 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
     unit : Unit
     data_shape : (N, IB, H, W, channels)
         Of bfloat16 bits; channels is ``unit.channels``, or a divisor of it for a first layer.
-    filter_shape : (OB, IB, KH, G, 2, lanes, depth)
-        See ``pack_filter``.
+    filter_shape : (OB, IB, KH, G, halves, lanes, depth)
+        See ``pack_filter``. Of one half, the other half of the output is zero.
     out_size : (OH, OW)
     strides : (vertical, horizontal)
     padding : (top, left, ...)
@@ -133,9 +133,9 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
         its place.
     """
     n_, icb_, h_, w_, channels = (int(extent) for extent in data_shape)
-    ocb_, _, kh_, groups_ = (int(extent) for extent in filter_shape[:4])
+    ocb_, _, kh_, groups_, halves = (int(extent) for extent in filter_shape[:5])
     (oh_, ow_), (stride_h, stride_w), (top, left) = out_size, strides, padding[:2]
-    lanes, depth, block = unit.lanes, unit.depth, unit.channels
+    lanes, depth, computed = unit.lanes, unit.depth, halves * unit.lanes  # of a block's channels, these are computed
     pixels, columns = unit.pixels(ow_), depth // channels
     down, across = -(-oh_ // 2), -(-ow_ // pixels)  # pairs of rows, tiles in a row; the last may run over the end
     reach_h, reach_w = stride_h + kh_, (pixels - 1) * stride_w + groups_ * columns  # what a pair of tiles reads
@@ -144,12 +144,13 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
     if whole:  # pad_data is the identity
         padded_h, padded_w = h_, w_
     end_h, end_w = top + h_, left + w_
-    n_, icb_, ocb_, h_, w_, c_, oh_, ow_, kh_, groups_, down, across, padded_h, padded_w, two, lanes_, depth_ = (
+    n_, icb_, ocb_, h_, w_, c_, oh_, ow_, kh_, groups_, down, across, padded_h, padded_w, two = (
         T.int64(extent)
         for extent in (
-            n_, icb_, ocb_, h_, w_, channels, oh_, ow_, kh_, groups_, down, across, padded_h, padded_w, 2, lanes, depth
+            n_, icb_, ocb_, h_, w_, channels, oh_, ow_, kh_, groups_, down, across, padded_h, padded_w, 2
         )
     )  # fmt: skip
+    halves_, lanes_, depth_, computed_ = (T.int64(extent) for extent in (halves, lanes, depth, computed))
     sums, bits = f"float32x{lanes}", f"int32x{lanes}"
 
     def read(data, n, ic, h, w, c):
@@ -158,18 +159,22 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
             return value
         return T.if_then_else(T.And(T.And(h >= top, h < end_h), T.And(w >= left, w < end_w)), value, T.uint16(0))
 
+    def or_zero(value, channel):
+        return value if halves == 2 else T.if_then_else(channel // lanes < 1, value, T.float32(0))
+
     def amx(name, *arguments):
         return call_llvm_intrin("int32", "llvm.x86." + name, *arguments)
 
     @T.inline
     def amx_product(padded, weight, product, at):
         n, oc, h, w, v = at
-        for tile in T.unroll(4):
-            T.evaluate(amx("tilezero", T.uint8(tile)))
+        for i in T.unroll(2):
+            for j in T.unroll(halves):
+                T.evaluate(amx("tilezero", T.uint8(2 * i + j)))
         for ic in T.serial(icb_):
             for kh in T.unroll(kh_):
                 for g in T.unroll(groups_):
-                    for j in T.unroll(2):
+                    for j in T.unroll(halves):
                         T.evaluate(
                             amx(
                                 "tileloadd64",
@@ -189,23 +194,23 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
                                 T.int64(stride_w * channels * 2),
                             )
                         )
-                        for j in T.unroll(2):
+                        for j in T.unroll(halves):
                             T.evaluate(amx("tdpbf16ps", T.uint8(2 * i + j), T.uint8(4 + i), T.uint8(6 + j)))
         for i in T.unroll(2):
-            for j in T.unroll(2):
+            for j in T.unroll(halves):
                 T.evaluate(
                     amx(
                         "tilestored64",
                         T.uint8(2 * i + j),
-                        T.address_of(product[n, oc, h, v * 2 + i, w * pixels, v * block + j * lanes]),
-                        T.int64(block * 4),
+                        T.address_of(product[n, oc, h, v * 2 + i, w * pixels, v * computed + j * lanes]),
+                        T.int64(computed * 4),
                     )
                 )
 
     def place(at, i, p, j):
         """Where the sums of one of the two rows, a pixel and half of the output channels are."""
         n, oc, h, w, v = at
-        return n, oc, h, v * 2 + i, w * pixels + p, T.Ramp(v * block + j * lanes, T.int64(1), lanes)
+        return n, oc, h, v * 2 + i, w * pixels + p, T.Ramp(v * computed + j * lanes, T.int64(1), lanes)
 
     def step(padded, weight, product, at, ic, kh, g, k, i, p, j):
         """These sums, and to each the products of values 2k and 2k + 1."""
@@ -220,7 +225,7 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
     def dot_product(padded, weight, product, at):
         for i in T.unroll(2):
             for p in T.unroll(pixels):
-                for j in T.unroll(2):
+                for j in T.unroll(halves):
                     T.buffer_store(product, T.Broadcast(T.float32(0), lanes), place(at, i, p, j))
         with T.attr(T.int32(0), "pragma_import_llvm", unit.definition()):
             for ic in T.serial(icb_):
@@ -229,7 +234,7 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
                         for k in T.unroll(lanes):
                             for i in T.unroll(2):
                                 for p in T.unroll(pixels):
-                                    for j in T.unroll(2):
+                                    for j in T.unroll(halves):
                                         T.buffer_store(
                                             product,
                                             step(padded, weight, product, at, ic, kh, g, k, i, p, j),
@@ -241,12 +246,12 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
     @T.prim_func(private=True, s_tir=True)
     def kernel(
         data: T.Buffer((n_, icb_, h_, w_, c_), "uint16"),
-        weight: T.Buffer((ocb_, icb_, kh_, groups_, two, lanes_, depth_), "uint16"),
+        weight: T.Buffer((ocb_, icb_, kh_, groups_, halves_, lanes_, depth_), "uint16"),
         out: T.Buffer((n_, ocb_, oh_, ow_, depth_), "float32"),
     ):
         T.func_attr({"op_pattern": 4, "tirx.noalias": True})
         padded = T.sblock_alloc_buffer((n_, icb_, padded_h, padded_w, c_), "uint16")
-        product = T.sblock_alloc_buffer((n_, ocb_, down, two, across * pixels, depth_), "float32")
+        product = T.sblock_alloc_buffer((n_, ocb_, down, two, across * pixels, computed_), "float32")
         for n, ic, h, w, c in T.grid(n_, icb_, padded_h, padded_w, c_):
             with T.sblock("pad_data"):
                 vn, vic, vh, vw, vc = T.axis.remap("SSSSS", [n, ic, h, w, c])
@@ -263,7 +268,7 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
                         vw * (pixels * stride_w) : vw * (pixels * stride_w) + reach_w,
                         0:c_,
                     ],
-                    weight[voc, 0:icb_, 0:kh_, 0:groups_, 0:2, 0:lanes, 0:depth],
+                    weight[voc, 0:icb_, 0:kh_, 0:groups_, 0:halves_, 0:lanes, 0:depth],
                 )
                 T.writes(
                     product[
@@ -272,13 +277,13 @@ def conv2d_bfloat16(unit: Unit, data_shape, filter_shape, out_size, strides, pad
                         vh,
                         vv * 2 : vv * 2 + 2,
                         vw * pixels : vw * pixels + pixels,
-                        vv * block : vv * block + block,
+                        vv * computed : vv * computed + computed,
                     ]
                 )
                 multiply(padded, weight, product, (vn, voc, vh, vw, vv))
         for n, oc, h, w, c in T.grid(n_, ocb_, oh_, ow_, depth_):
             with T.sblock("bfloat16_crop"):
                 vn, voc, vh, vw, vc = T.axis.remap("SSSSS", [n, oc, h, w, c])
-                out[vn, voc, vh, vw, vc] = product[vn, voc, vh // 2, vh % 2, vw, vc]
+                out[vn, voc, vh, vw, vc] = or_zero(product[vn, voc, vh // 2, vh % 2, vw, vc], vc)
 
     return kernel
