@@ -23,19 +23,28 @@ def from_bits(array: np.ndarray) -> np.ndarray:
     return (array.astype("uint32") << 16).view("float32")
 
 
-def pack(data, used=None):
-    """Tensor expression of ``to_bits``; of the last axis only the first ``used`` values, if given, the others zero."""
+def pack(data):
+    """Tensor expression of ``to_bits``."""
 
-    def bits_of(*index):
+    def element(*index):
         bits = tirx.reinterpret("uint32", data(*index))
         odd = (bits >> _u32(16)) & _u32(1)
         return ((bits + _u32(ROUND) + odd) >> _u32(16)).astype("uint16")
 
-    def element(*index):
-        # a test that is the same for a whole vector, so that nothing is computed for the others
-        return bits_of(*index) if used is None else tirx.if_then_else(index[-1] // used < 1, bits_of(*index), _u16(0))
-
     return te.compute(data.shape, element, name="to_bfloat16")
+
+
+def pack_blocks(data, channels, lanes):
+    """``pack`` of a blocked tensor (N, CB, H, W, c) with so many channels. Vectors of ``lanes`` values without any are
+    zero, and nothing that ``data`` is computed from is computed for them."""
+    bits, vectors, in_block = pack(data), -(-channels // lanes), int(data.shape[-1]) // lanes
+    if vectors == int(data.shape[1]) * in_block:
+        return bits
+
+    def element(*index):
+        return tirx.if_then_else(index[1] * in_block + index[-1] // lanes < vectors, bits(*index), _u16(0))
+
+    return te.compute(data.shape, element, name="pack_blocks")
 
 
 def unpack(data):

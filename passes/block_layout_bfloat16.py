@@ -49,8 +49,7 @@ class _KeptAsBfloat16(KeptAsFloat32):
         if twin.var.ty.dtype == "uint16":
             return twin.var
         if twin not in self._bits:
-            used = self._unit.lanes if twin.channels <= self._unit.lanes else None
-            self._bits[twin] = builder.emit_te(bfloat16.pack, twin.var, used)
+            self._bits[twin] = builder.emit_te(bfloat16.pack_blocks, twin.var, twin.channels, self._unit.lanes)
         return self._bits[twin]
 
     def conv2d(self, converter, call):
