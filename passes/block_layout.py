@@ -118,6 +118,11 @@ class _Converter(relax.PyExprMutator):
             if twin is not None:
                 self._bind(binding.var, twin)
                 return
+            if self._is_flattened(value):
+                twin = self.twins[value.args[0]]
+                flat = self.builder_.call_te(blocked_ops.from_blocked_flat, self.value(twin), twin.channels)
+                self.builder_.emit_normalized(relax.VarBinding(binding.var, self.builder_.normalize(flat)))
+                return
         if isinstance(value, relax.TupleGetItem) and isinstance(self.twins.get(value.tuple_value), list):
             self._bind(binding.var, self.twins[value.tuple_value][value.index])
             return
@@ -158,6 +163,14 @@ class _Converter(relax.PyExprMutator):
         if name in BINARY:
             return self._binary(call)
         return None
+
+    def _is_flattened(self, call):
+        """Whether a call makes (N, C, H * W) of a blocked tensor, as heads do; a general reshape's indices, divided by
+        those extents again, would be vectors of divisions once the levels are concatenated."""
+        if call.op.name != "relax.reshape" or call.args[0] not in self.twins:
+            return False
+        n, channels, height, width = static_shape(call.args[0])
+        return static_shape(call) == (n, channels, height * width)
 
     def emit(self, call, channels):
         return Blocked(self.builder_.emit(call), channels)

@@ -251,6 +251,16 @@ def to_blocked(data, block):
     return te.compute((n, -(-channels // block), height, width, block), element, name="to_blocked")
 
 
+def from_blocked_flat(data, channels):
+    """(N, CB, H, W, c) -> (N, channels, H * W)."""
+    n, _, height, width, block = (int(extent) for extent in data.shape)
+    return te.compute(
+        (n, channels, height * width),
+        lambda n, c, p: data[n, c // block, p // width, p % width, c % block],
+        name="from_blocked_flat",
+    )
+
+
 def from_blocked(data, channels):
     """(N, CB, H, W, c) -> (N, channels, H, W)."""
     n, _, height, width, block = data.shape

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tvm
-from tvm import tirx
+from tvm import sym, tirx
+from tvm_ffi import structural_walk
 
 from .base import Rule, child_blocks, divisors, schedule_of
 from .machine import machine_of
@@ -43,6 +44,9 @@ class Fallback(Rule):
             outer, tail = outer[:-1], [outer[-1]]
         else:
             tail = []
+        across = _across(sch, block) if inner is not None and not reduction else None
+        if across is not None:
+            tail = [outer.pop(across)]
         sch.reorder(*outer, *reduction, *tail, *([inner] if inner is not None else []))
         fused = sch.fuse(*outer)
         sch.parallel(fused)
@@ -52,6 +56,23 @@ class Fallback(Rule):
             init = sch.decompose_reduction(block, reduction[0])
             if inner is not None:
                 sch.vectorize(sch.get_loops(init)[-1])
+
+
+def _across(sch, block):
+    """The axis along which neighbours of everything that is read lie next to each other in memory, if that is not the
+    last one: run inside, it reads each line of the cache once."""
+    loads, variables = [], [var.var for var in sch.get(block).iter_vars]
+    structural_walk(sch.get(block).body, (tvm.ir.TensorLoad, loads.append))
+
+    def place(load, moved=None):
+        analyzer = sym.Analyzer()
+        for var in variables:
+            analyzer.bind(var, tirx.IntImm(var.ty.dtype, int(var is moved)))
+        return int(analyzer.simplify(load.indices[-1]))
+
+    found = {tuple(axis for axis, var in enumerate(variables) if place(load, var) != place(load)) for load in loads}
+    (axes,) = found if len(found) == 1 else [()]
+    return axes[-1] if axes and axes[-1] < len(variables) - 1 else None
 
 
 def _try_inline(sch, block):
