@@ -68,9 +68,14 @@ def _across(sch, block):
         analyzer = sym.Analyzer()
         for var in variables:
             analyzer.bind(var, tirx.IntImm(var.ty.dtype, int(var is moved)))
-        return int(analyzer.simplify(load.indices[-1]))
+        found = analyzer.simplify(load.indices[-1])
+        return int(found) if isinstance(found, tirx.IntImm) else None  # where, is read from memory
 
-    found = {tuple(axis for axis, var in enumerate(variables) if place(load, var) != place(load)) for load in loads}
+    def moves(load):
+        start = place(load)
+        return [axis for axis, var in enumerate(variables) if place(load, var) != start]
+
+    found = {tuple(moves(load)) for load in loads if len(load.indices)}
     (axes,) = found if len(found) == 1 else [()]
     return axes[-1] if axes and axes[-1] < len(variables) - 1 else None
 

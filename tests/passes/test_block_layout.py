@@ -266,3 +266,18 @@ def test_channels_that_do_not_fill_blocks_are_joined_and_taken_apart_blocked():
     assert sum(name.startswith("concat_channels") for name in names) == 1
     assert sum(name.startswith("slice_channels") for name in names) == 3
     assert sum(name.startswith("from_blocked") for name in names) == 3
+
+
+@pytest.mark.parametrize("width", [6, 16])
+def test_levels_of_a_head_leave_their_blocks_flat(width):
+    """As in YOLOv8's head: each level's pixels on one axis, then all levels one after another."""
+    sizes, nodes, constants = ((4, width), (3, 5)), [], {"shape": np.array([0, 0, -1], "int64")}
+    for i in range(len(sizes)):
+        constants[f"w{i}"] = weights((21, 16, 1, 1), i)
+        nodes.append(helper.make_node("Conv", [f"x{i}", f"w{i}"], [f"c{i}"]))
+        nodes.append(helper.make_node("Reshape", [f"c{i}", "shape"], [f"f{i}"]))
+    nodes.append(helper.make_node("Concat", ["f0", "f1"], ["y"], axis=2))
+    model = graph(nodes, {f"x{i}": (2, 16, *size) for i, size in enumerate(sizes)}, ["y"], constants)
+    assert_same_as_onnxruntime(model)
+    names = calls(blocked(model))
+    assert sum(name.startswith("from_blocked_flat") for name in names) == 2 and "relax.reshape" not in names

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tvm
-from tvm import s_tir, te
+from tvm import s_tir, te, topi
 from tvm.s_tir import meta_schedule as ms
 
 from tvm_zerocopy.passes import blocked_ops, winograd_ops, winograd_strided_ops
@@ -59,6 +59,12 @@ def softmax_like():
     return te.create_prim_func([data, te.compute((6, 37), lambda i, j: data[i, j] - total[i], name="out")])
 
 
+def flattened_levels(sizes=((8, LANES), (4, LANES)), channels=2 * LANES - 3):
+    levels = [te.placeholder((1, 2, *size, LANES), name=f"level{i}") for i, size in enumerate(sizes)]
+    flat = [blocked_ops.from_blocked_flat(level, channels) for level in levels]
+    return te.create_prim_func([*levels, topi.concatenate(flat, axis=2)])
+
+
 KERNELS = {
     "conv3x3": convolution,
     "conv1x1": lambda: convolution(kernel=1),
@@ -72,6 +78,7 @@ KERNELS = {
     "winograd_strided": winograd_strided,
     "winograd_strided_odd": lambda: winograd_strided((19, 37), (1, 3), (0, 2, 1, 0)),
     "reduction": softmax_like,
+    "flattened_levels": flattened_levels,
 }
 
 
@@ -96,6 +103,13 @@ def test_default_schedule_computes_the_same(name):
     values = arguments(func)
     plain = run(tvm.IRModule({"main": func}), values)
     np.testing.assert_allclose(run(schedule(func).mod, values), plain, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_read_across_memory_is_read_a_line_of_the_cache_at_a_time():
+    """Outside, and shared out to cores: vectors of pixels; inside: the channels that lie next to each other."""
+    sch = schedule(flattened_levels().with_attr("global_symbol", "main"))
+    (block,) = sch.get_child_blocks(sch.get_sblock("root"))
+    assert [int(sch.get(loop).extent) for loop in sch.get_loops(block)] == [12, 2 * LANES - 3, LANES]
 
 
 @pytest.mark.parametrize("name", ["conv3x3", "winograd", "winograd_strided"])
