@@ -5,7 +5,7 @@
     python benchmarks/gpu.py --write-sm72 sm72/                           # on a machine with CUDA 12, no GPU needed
     python benchmarks/gpu.py --sm72 sm72/                                 # on one with a GPU and CUDA 13
 
-Needs a GPU, ``pip install 'tvm-zerocopy[cuda]' onnxruntime`` and a CUDA compiler that knows the GPU; for the comparison
+Needs a GPU, ``pip install -e '.[cuda]' onnxruntime`` and a CUDA compiler that knows the GPU; for the comparison
 torch, and torchvision for its NMS.
 
 Right (`on_gpu/checks.py`): every kernel against its own plain loops or the numpy references, raw outputs against
@@ -33,15 +33,18 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
-import tvm
-from on_gpu import checks
-from on_gpu.measure import KINDS, measure
-from on_gpu.work import MODELS, Work
+try:
+    import numpy as np
+    import tvm
+    from on_gpu import checks
+    from on_gpu.measure import KINDS, measure
+    from on_gpu.work import MODELS, Work
 
-import tvm_zerocopy as tz
-from tvm_zerocopy.buffers import cuda
-from tvm_zerocopy.errors import UnsupportedError, ZeroCopyError, ZeroCopyWarning
+    import tvm_zerocopy as tz
+    from tvm_zerocopy.buffers import cuda
+    from tvm_zerocopy.errors import UnsupportedError, ZeroCopyError, ZeroCopyWarning
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing}; pip install -e '.[cuda]' onnxruntime (for the comparison torch, torchvision too)")
 
 COMPILE_MODE = "max-autotune-no-cudagraphs"  # graphs are captured around what it makes
 PRECISIONS = ("float32", "float16")

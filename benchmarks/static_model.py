@@ -5,7 +5,9 @@
 For each of the heaviest tasks every point of its design space is predicted as `tune --measure predicted` does, and
 timed as `tune --measure local` does, for the architecture of this machine's GPU. Printed: Spearman's rank correlation
 of both times for each task with at least four points, how much slower than the fastest the predicted best is, and the
-number of candidates in all. The model's figures for the architecture must be in tvm_zerocopy/kernel_model/gpu.py.
+number of candidates in all. Needs a GPU that TVM sees (``tvm-zerocopy doctor``), a CUDA compiler that knows it and
+``pip install -e '.[cuda,tune,bench]'``. The model's figures for the architecture must be in
+tvm_zerocopy/kernel_model/gpu.py.
 """
 
 import argparse

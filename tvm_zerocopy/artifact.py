@@ -18,6 +18,7 @@ import json
 import mmap
 import os
 import platform
+import shutil
 import struct
 import tempfile
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def load(path) -> Engine:
         If the file is missing, truncated, damaged, no artifact, or made for another version of this package or of TVM,
         another machine or another CPU. Nothing of it has been executed then.
     UnsupportedError
-        If TVM's runtime is not installed.
+        If TVM's runtime is not installed, or it has no CUDA and the artifact has kernels for it.
     """
     path = Path(path)
     parts = read_artifact(path)
@@ -79,6 +80,12 @@ def load(path) -> Engine:
             module = load_module(library)
         except (RuntimeError, OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[-1]
+            if "load_from_bytes.cuda" in reason:
+                raise UnsupportedError(
+                    f"{path} has kernels for CUDA and TVM's CUDA runtime is not loaded here: it needs an NVIDIA driver "
+                    "and the CUDA it was built with, 13 for the wheel; `tvm-zerocopy doctor` shows what there is, "
+                    "docs/jetson.md builds it for a Jetson"
+                ) from error
             raise ArtifactError(f"{path} is intact but cannot be loaded ({reason}); {AGAIN}") from error
     with _read_as_this_version_writes(path):
         return make(module, parts.metadata["program"], ExternalBuffer.wrap(parts.weights), parts.metadata, path)
@@ -255,6 +262,33 @@ def _needed_cpu_flags(target: str):
     return sorted(flag for feature, flag in flags.items() if feature in features)
 
 
+def linker(target) -> str:
+    """The compiler that links artifacts for a complete target.
+
+    Raises
+    ------
+    UnsupportedError
+        If it is not installed.
+    """
+    try:
+        from tvm.support import cc
+    except ImportError:  # TVM up to 0.19
+        from tvm.contrib import cc
+
+    triple = str((target.host or target).attrs.get("mtriple") or "")
+    architecture = triple.split("-")[0].replace("arm64", "aarch64")
+    compiler, package = cc.get_cc(), "g++"
+    if architecture and architecture != os.uname().machine:
+        compiler, package = os.environ.get("CXX") or f"{architecture}-linux-gnu-g++", f"g++-{architecture}-linux-gnu"
+    if compiler is None:
+        raise UnsupportedError("export links with a C compiler and finds none; apt install g++, or set CXX")
+    if shutil.which(compiler) is None:
+        raise UnsupportedError(
+            f"export links with {compiler}, which is not installed; apt install {package} or set CXX"
+        )
+    return compiler
+
+
 def _link(engine: Engine, library: Path, kind: str) -> None:
     from tvm.target import Target
 
@@ -264,13 +298,7 @@ def _link(engine: Engine, library: Path, kind: str) -> None:
         from tvm.contrib import cc
 
     target = Target(json.loads(engine.target))
-    triple = str((target.host or target).attrs.get("mtriple") or "")
-    architecture = triple.split("-")[0].replace("arm64", "aarch64")
-    compiler = cc.get_cc()
-    if architecture and architecture != os.uname().machine:
-        compiler = os.environ.get("CXX") or f"{architecture}-linux-gnu-g++"
-    if compiler is None:
-        raise UnsupportedError("export links with a C compiler and finds none; apt install g++, or set CXX")
+    compiler = linker(target)
     options = {"fcompile": cc.cross_compiler(compiler, options=["-shared", "-fPIC"])}
     if target.kind.name == "cuda" and "graph" not in engine.program:  # relay.build has compiled its device code
         from .device_code import packer
@@ -278,9 +306,6 @@ def _link(engine: Engine, library: Path, kind: str) -> None:
         options["fpack_imports"] = packer(str(target.attrs["arch"]), kind)
     try:
         engine.module.export_library(str(library), **options)
-    except FileNotFoundError as error:
-        mend = f"apt install g++-{architecture}-linux-gnu" if architecture else "apt install g++"
-        raise UnsupportedError(f"export links with {compiler}, which is not installed; {mend} or set CXX") from error
     except RuntimeError as error:
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "no reason given")
         raise ArtifactError(f"linking with {compiler} failed: {reason.strip()}") from error

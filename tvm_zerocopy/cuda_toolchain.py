@@ -15,14 +15,16 @@ import os
 import re
 import subprocess
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import UnsupportedError
+from .errors import UnsupportedError, ZeroCopyWarning
 
 INSTALL = "pip install 'tvm-zerocopy[cuda12]'"
 # IEEE division and square roots: boxes must equal the CPU's. Kernels name the fast intrinsics where they want them.
 OPTIONS = ("-default-device", "--std=c++17", "--device-int128")
+FIRST_OF_CUDA_12, FIRST_OF_CUDA_13 = 50, 75  # the oldest architectures that they compile for
 CALLBACK = "tvm_callback_cuda_compile"  # TVM's code generator calls it with a module's CUDA C
 HEADERS = ("cuda_fp16.h", "mma.h", "crt/mma.h", "cuda/std/cstdint")  # from three wheels: runtime, nvcc, cccl
 # NVRTC knows no <math.h>; TVM's code names this constant of it.
@@ -102,14 +104,32 @@ def find_toolchain(arch: str) -> Toolchain:
     found, problems = installed()
     for toolchain in found:
         if number in toolchain.archs:
+            _warn_of_ignored(toolchain)
             return toolchain
     if found:
-        newest = max(found, key=lambda toolchain: toolchain.version)
         versions = ", ".join(dict.fromkeys(toolchain.name for toolchain in found))
-        why = "CUDA 13 dropped what is older than sm_75" if number < 75 else f"it is newer than {newest.name}"
-        mend = f"{INSTALL} brings 12.9, which knows it" if number < 75 else f"install CUDA that knows {arch}"
+        known = sorted({each for toolchain in found for each in toolchain.archs})
+        if number < FIRST_OF_CUDA_12:
+            why, mend = f"they begin at sm_{known[0]}", f"take a toolkit that knows {arch} (CUDA_HOME names it)"
+        elif number < FIRST_OF_CUDA_13:
+            why, mend = "CUDA 13 dropped what is older than sm_75", f"{INSTALL} brings 12.9, which knows it"
+        else:
+            why, mend = f"they know {', '.join(f'sm_{each}' for each in known)}", f"install a CUDA that knows {arch}"
         raise UnsupportedError(f"{versions} cannot compile for {arch} ({why}); {mend}")
     raise UnsupportedError(f"compiling for {arch} needs CUDA's compiler NVRTC ({'; '.join(problems)}); {INSTALL}")
+
+
+def _warn_of_ignored(taken: Toolchain) -> None:
+    """CUDA_HOME is how a version is chosen: a folder without any must not pass for the choice."""
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        root = os.environ.get(name)
+        if root and not any(libraries for libraries, _, _ in _places_in(Path(root))):
+            _warn_once(f"{name} is {root}, where there is no NVRTC; {taken.name} of {taken.nvrtc.parent} is used")
+
+
+@functools.lru_cache(maxsize=None)
+def _warn_once(text: str) -> None:
+    warnings.warn(text, ZeroCopyWarning, stacklevel=4)
 
 
 def arch_number(arch: str) -> int:
@@ -142,13 +162,18 @@ def installed() -> tuple[list[Toolchain], list[str]]:
 def _places():
     """(libraries, folders of headers, folders of programs) of each place that may hold a toolchain."""
     for root in [Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]:
-        yield _toolkit(root)
-        yield from _wheels(root / "nvidia")  # pip install --target
+        yield from _places_in(root)
     spec = importlib.util.find_spec("nvidia")
     for folder in spec.submodule_search_locations if spec else []:
         yield from _wheels(Path(folder))
     for root in sorted(Path("/usr/local").glob("cuda*"), reverse=True):
         yield _toolkit(root)
+
+
+def _places_in(root: Path):
+    """A folder that the user names: a toolkit, or what ``pip install --target`` made."""
+    yield _toolkit(root)
+    yield from _wheels(root / "nvidia")
 
 
 def _wheels(folder: Path):

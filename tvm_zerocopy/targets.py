@@ -9,6 +9,7 @@ import shlex
 import tvm
 from tvm.target import Target, codegen, list_tags
 
+from .cuda_toolchain import arch_number
 from .errors import UnsupportedError
 from .runtime import cpu_flags
 from .threads import AVAILABLE
@@ -62,7 +63,8 @@ def resolve_target(target: str | dict | Target = "llvm", code: bool = True) -> T
     Raises
     ------
     UnsupportedError
-        If TVM cannot parse the target, LLVM does not know the CPU, or this TVM build has no code generator for it.
+        If TVM cannot parse the target, LLVM does not know the CPU, the GPU's architecture is no name of one, or this
+        TVM build has no code generator for it.
     """
     config = _parse(target)
     kind = config.get("kind")
@@ -77,6 +79,8 @@ def resolve_target(target: str | dict | Target = "llvm", code: bool = True) -> T
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[-1].split(" Target creation from")[0].rstrip(".")
         raise UnsupportedError(f"target {target!r} is not one TVM knows ({reason}); give one {EXAMPLES}") from error
+    if resolved.kind.name == "cuda":
+        arch_number(str(resolved.attrs["arch"]))
     if code:
         _check(resolved, target)
     if resolved.kind.name == "llvm" and not resolved.attrs.get("num-cores"):

@@ -6,6 +6,7 @@ import time
 import warnings
 
 import pytest
+import tvm
 
 import tvm_zerocopy as tz
 from tvm_zerocopy import cuda_toolchain, device_code
@@ -123,3 +124,13 @@ def test_a_kernel_that_would_run_on_the_host_is_refused(monkeypatch):
     monkeypatch.setattr(cuda, "rules", lambda: [])
     with pytest.raises(UnsupportedError, match="kernel .* outside of the GPU's threads"):
         tz.compile(build("yolov5n", size=64), target=XAVIER)
+
+
+@pytest.mark.cuda12
+def test_kernels_for_cuda_where_tvm_has_none(tmp_path):
+    """Not "compile it again": it is this machine that lacks something."""
+    if tvm.cuda(0).exist:
+        pytest.skip("TVM has CUDA here")
+    path = tz.compile(build("yolov5n", size=64), target="cuda -arch=sm_72").export(tmp_path / "cuda.so")
+    with pytest.raises(UnsupportedError, match="TVM's CUDA runtime is not loaded here: .*doctor.*docs/jetson.md"):
+        tz.load(path)

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import warnings
 
 import pytest
 
@@ -13,7 +14,7 @@ from tvm_zerocopy.cuda_toolchain import (
     find_toolchain,
     parse_ptxas,
 )
-from tvm_zerocopy.errors import UnsupportedError
+from tvm_zerocopy.errors import UnsupportedError, ZeroCopyWarning
 
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="the fake NVRTC is compiled with a C compiler")
 
@@ -80,8 +81,12 @@ def test_cuda_13_does_not_know_xavier(toolkit):
     with pytest.raises(UnsupportedError, match=r"CUDA 13.0 cannot compile for sm_72 .*\[cuda12\]' brings 12.9"):
         find_toolchain("sm_72")
     assert find_toolchain("sm_75").version == (13, 0)
-    with pytest.raises(UnsupportedError, match="CUDA 13.0 cannot compile for sm_130 .*newer than CUDA 13.0"):
+    with pytest.raises(
+        UnsupportedError, match="CUDA 13.0 cannot compile for sm_130 .*they know sm_75, sm_120.; install"
+    ):
         find_toolchain("sm_130")
+    with pytest.raises(UnsupportedError, match="CUDA 13.0 cannot compile for sm_35 .*take a toolkit that knows sm_35"):
+        find_toolchain("sm_35")
 
 
 @needs_cc
@@ -90,6 +95,18 @@ def test_the_first_that_knows_the_architecture_is_taken(toolkit):
     toolkit(11, 8, (72, 90))
     assert find_toolchain("sm_72").version == (11, 8)
     assert find_toolchain("sm_75").version == (13, 1)
+
+
+@needs_cc
+def test_a_folder_that_is_named_and_holds_nothing(toolkit, tmp_path, monkeypatch):
+    root = toolkit(12, 9, (72, 90))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda11"))
+    with pytest.warns(ZeroCopyWarning, match="CUDA_HOME is .*cuda11, where there is no NVRTC; CUDA 12.9 of .* is used"):
+        find_toolchain("sm_72")
+    monkeypatch.setenv("CUDA_HOME", str(root))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_toolchain("sm_72")
 
 
 @needs_cc

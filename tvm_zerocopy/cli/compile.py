@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from ..cuda_compatibility import JETPACK_5, TEGRA
-from ..cuda_toolchain import arch_number
+from ..cuda_toolchain import arch_number, find_toolchain
 from ..errors import ArtifactError, UnsupportedError
 from ..specs import spec_fields
 from . import common, compile_report, model_options
@@ -44,8 +44,7 @@ def run(args) -> int:
     options = model_options.compile_options(args)
     output = Path(args.output or Path(args.model).stem + ".so")
     _check_output(output)
-    if args.ptx:
-        _check_for_cuda(options.get("target", "llvm"))
+    _check_target(options.get("target", "llvm"), args.ptx)
     starts, report_of = [], []
     begin = time.monotonic()
     with common.Steps("compiling") as steps, common.json_lines(args.json) as write:
@@ -92,13 +91,18 @@ def _check_output(output: Path) -> None:
         raise ArtifactError(f"-o {output}: the folder {folder} cannot be written; give another")
 
 
-def _check_for_cuda(target) -> None:
-    """As `_check_output`."""
+def _check_target(target, ptx: bool) -> None:
+    """As `_check_output`: what the compilers outside TVM can do."""
+    from ..artifact import linker
     from ..targets import resolve_target
 
-    kind = resolve_target(target).kind.name
-    if kind != "cuda":
+    resolved = resolve_target(target)
+    kind = resolved.kind.name
+    if ptx and kind != "cuda":
         raise UnsupportedError(f"--ptx is for CUDA and the target is {kind}; leave it out, or give --target")
+    if kind == "cuda":
+        find_toolchain(str(resolved.attrs["arch"]))
+    linker(resolved)
 
 
 def _report(model: str, output: Path, engine, seconds: float, starts) -> dict:

@@ -69,6 +69,26 @@ def test_ptx_for_a_cpu_is_refused_before_anything_is_compiled(run, model_path, t
     assert not (tmp_path / "small.so").exists()
 
 
+@pytest.mark.parametrize(
+    "target, message",
+    [
+        (
+            "llvm -mtriple=riscv64-linux-gnu -mcpu=generic-rv64",
+            "links with riscv64-linux-gnu-g++, which is not installed",
+        ),
+        ("cuda -arch=sm_7x", "'sm_7x' is no CUDA architecture; write for example sm_72"),
+        ("cuda -arch=sm_999", "for sm_999 "),
+    ],
+)
+def test_missing_compilers_are_named_before_anything_is_compiled(
+    fails, model_path, tmp_path, monkeypatch, target, message
+):
+    monkeypatch.setattr("tvm_zerocopy.compile", lambda *_, **__: pytest.fail("it was compiled"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert message in fails("compile", model_path, "--target", target)[1]
+
+
 @pytest.mark.cuda12
 @pytest.mark.skipif(shutil.which("aarch64-linux-gnu-g++") is None, reason="links with aarch64-linux-gnu-g++")
 def test_artifact_and_report_for_xavier(run, model_path, tmp_path):
