@@ -43,6 +43,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     except UsageError as error:
         return _fail(error, 2)
     except ZeroCopyError as error:
+        if interrupts:  # what a step of a compilation made of Ctrl-C
+            return _fail("interrupted", 1)
         if args.debug:
             raise
         return _fail(error, 1)
