@@ -12,6 +12,7 @@ from .passes.block_layout import BlockLayout
 from .passes.block_layout_bfloat16 import BlockLayoutBfloat16
 from .passes.block_layout_float16 import BlockLayoutFloat16
 from .passes.configure_amx_tiles import ConfigureAmxTiles
+from .passes.decode_box_distribution import DecodeBoxDistribution
 from .passes.float_math import LEGALIZATIONS
 from .passes.fold_normalization import FoldNormalization
 from .passes.fuse_detection_head import FuseDetectionHead
@@ -78,6 +79,8 @@ def _cpu(frame, preprocess, postprocess, target, measured, bfloat16):
         relax.transform.DeadCodeElimination(["main"]),
         # Activations stand next to the convolutions that they follow.
         HoistElementwise(),
+        # What a head exports as a convolution of one channel is a sum.
+        DecodeBoxDistribution(),
         # Operators become loop nests over channel-blocked tensors; views stay views.
         BlockLayoutBfloat16(bfloat16_conv2d.UNITS[machine.bfloat16]) if bfloat16 else BlockLayout(machine.lanes),
         relax.transform.FoldConstant(),
@@ -106,6 +109,8 @@ def _cuda(frame, preprocess, postprocess, target, measured, float16):
         *([FuseDetectionHead(postprocess)] if postprocess is not None else []),
         relax.transform.EliminateCommonSubexpr(),
         relax.transform.DeadCodeElimination(["main"]),
+        # What a head exports as a convolution of one channel is a sum.
+        DecodeBoxDistribution(),
         # Channels in blocks of 16, a tensor core's tile: concatenations stay views, and a run of pixels is one stretch
         # of memory for every width (TensorRT calls this layout kCHW16). NHWC would copy each concatenation.
         BlockLayoutFloat16() if float16 else BlockLayout(cuda.CHANNEL_BLOCK, winograd=False),
