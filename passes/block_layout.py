@@ -121,7 +121,7 @@ class _Converter(relax.PyExprMutator):
             if self._is_flattened(value):
                 twin = self.twins[value.args[0]]
                 flat = self.builder_.call_te(blocked_ops.from_blocked_flat, self.value(twin), twin.channels)
-                self.builder_.emit_normalized(relax.VarBinding(binding.var, self.builder_.normalize(flat)))
+                self._bind_plain(binding.var, flat)
                 return
         if isinstance(value, relax.TupleGetItem) and isinstance(self.twins.get(value.tuple_value), list):
             self._bind(binding.var, self.twins[value.tuple_value][value.index])
@@ -139,6 +139,9 @@ class _Converter(relax.PyExprMutator):
             value = relax.Tuple(parts)
         else:
             value = self.builder_.call_te(blocked_ops.from_blocked, self.value(twin), twin.channels)
+        self._bind_plain(var, value)
+
+    def _bind_plain(self, var, value):
         self.builder_.emit_normalized(relax.VarBinding(var, self.builder_.normalize(value)))
 
     # ---- operators

@@ -11,6 +11,8 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
+from .rewrite_functions import rewrite_functions
+
 
 @tvm.ir.transform.module_pass(opt_level=0, name="DecodeBoxDistribution")
 class DecodeBoxDistribution:
@@ -21,10 +23,7 @@ class DecodeBoxDistribution:
     """
 
     def transform_module(self, mod: tvm.IRModule, _ctx) -> tvm.IRModule:
-        for global_var, function in mod.functions_items():
-            if isinstance(function, relax.Function) and "Primitive" not in (function.attrs or {}):
-                mod.update_func(global_var, relax.analysis.remove_all_unused(_Decode(function).visit_expr(function)))
-        return mod
+        return rewrite_functions(mod, _Decode)
 
 
 @relax.expr_functor.mutator

@@ -10,6 +10,8 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
+from .rewrite_functions import rewrite_functions
+
 ELEMENTWISE = {"relax.sigmoid", "relax.nn.silu", "relax.nn.relu", "relax.tanh", "relax.exp"}
 REARRANGING = {"relax.reshape", "relax.permute_dims", "relax.expand_dims", "relax.squeeze", "relax.flatten"}
 CONCAT = "relax.concat"
@@ -23,10 +25,7 @@ class HoistElementwise:
     """
 
     def transform_module(self, mod: tvm.IRModule, _ctx) -> tvm.IRModule:
-        for global_var, function in mod.functions_items():
-            if isinstance(function, relax.Function) and "Primitive" not in (function.attrs or {}):
-                mod.update_func(global_var, relax.analysis.remove_all_unused(_Hoist(function).visit_expr(function)))
-        return mod
+        return rewrite_functions(mod, _Hoist)
 
 
 @relax.expr_functor.mutator
